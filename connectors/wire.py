@@ -1,0 +1,287 @@
+"""Links between processes: key agreement, then frames with an address, a planned length and an AEAD tag.
+
+A frame is 24 bytes of header (length of the payload, 8 bytes little-endian; BLAKE2b-128 of its address) and the
+payload in pieces of up to 256 KiB, each AES-256-GCM sealed (16 bytes longer) under the next nonce with the header as
+associated data. The receiver names the address and length it planned; any other frame is a ProtocolError. Data
+frames are planned exactly; control messages are JSON of bounded length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sdh.errors import PartyLost, ProtocolError
+
+HEADER = struct.Struct("<Q16s")
+TAG = 16
+CONTROL = "control"
+LONGEST_CONTROL = 1 << 26
+PIECE = 1 << 18
+"""Bytes sealed at a time: they stay in the processor's cache, and sending overlaps sealing."""
+_BUFFER = 1 << 22
+"""Socket buffers asked for (the system may grant less): most frames then leave without the writer thread."""
+PACE = 1 << 23
+"""`send_paced` waits while more than this is queued."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+def address_digest(address: str) -> bytes:
+    return hashlib.blake2b(address.encode(), digest_size=16).digest()
+
+
+def expand(secret: bytes, info: str, length: int = 32, salt: bytes = b"") -> bytes:
+    """HKDF-SHA256 (RFC 5869)."""
+    return HKDF(hashes.SHA256(), length, salt or None, info.encode()).derive(secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process's name and long-term X25519 key."""
+
+    name: str
+    key: X25519PrivateKey
+
+    @property
+    def public(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+
+def new_identity(name: str) -> Identity:
+    return Identity(name, X25519PrivateKey.generate())
+
+
+class Link:
+    """A duplex, ordered, authenticated and encrypted connection to one peer.
+
+    `send` never waits for the peer to read (a writer thread drains what the socket does not take at once), so two
+    peers may send to each other before either receives; `send_paced` waits while much is queued. `secret` is 32
+    bytes that only the two ends know.
+    """
+
+    def __init__(self, connection: socket.socket, peer: str, secret: bytes, initiator: bool) -> None:
+        self.peer, self.secret = peer, secret
+        self._socket = connection
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        mine, theirs = ("a to b", "b to a") if initiator else ("b to a", "a to b")
+        self._seal, self._unseal = AESGCM(expand(secret, mine)), AESGCM(expand(secret, theirs))
+        self._sent = self._received = 0
+        self._queue: deque[memoryview] = deque()
+        self._queued = 0
+        self._scratch = bytearray(HEADER.size + PIECE + TAG)
+        self._sending = threading.Lock()
+        self._ready = threading.Condition()
+        self._writer: threading.Thread | None = None
+        self._broken: OSError | None = None
+        self._closed = False
+
+    def send(self, address: str, payload: Buffer) -> None:
+        """Send one frame. Raises PartyLost if the peer is gone."""
+        view = memoryview(payload).cast("B") if payload else memoryview(b"")
+        header = HEADER.pack(len(view), address_digest(address))
+        with self._sending:
+            self._write(memoryview(header + self._seal_piece(view[:PIECE], header)))
+            for start in range(PIECE, len(view), PIECE):
+                self._write(memoryview(self._seal_piece(view[start:start + PIECE], header)))
+
+    def send_paced(self, address: str, payload: Buffer) -> None:
+        """Send one frame and wait while the peer is far behind: memory stays bounded."""
+        self.send(address, payload)
+        with self._ready:
+            while self._queued > PACE and self._broken is None and not self._closed:
+                self._ready.wait()
+
+    def receive(self, address: str, length: int) -> bytes:
+        """The payload of the next frame, which must have this address and length.
+
+        Raises PartyLost if the peer is gone, ProtocolError for any other frame or a wrong tag.
+        """
+        payload = bytearray(length)
+        self.receive_into(address, payload)
+        return bytes(payload)
+
+    def receive_into(self, address: str, buffer: bytearray | memoryview) -> None:
+        """Receive into a writable buffer of exactly the planned length. Raises as `receive` does."""
+        view = memoryview(buffer).cast("B") if len(buffer) else memoryview(bytearray())
+        first = memoryview(self._scratch)[:HEADER.size + min(len(view), PIECE) + TAG]
+        got = self._read(first, HEADER.size)
+        header = bytes(first[:HEADER.size])
+        size = self._check(header, address, len(view), exact=True)
+        self._read(first[got:], len(first) - got)
+        self._unseal_piece(first[HEADER.size:], header, view[:PIECE], address)
+        self._receive_pieces(header, view[PIECE:size], address)
+
+    def send_message(self, message: dict[str, Any]) -> None:
+        """Send a control message: JSON values; `bytes` travel as hexadecimal by the caller's choice."""
+        self.send(CONTROL, json.dumps(message, separators=(",", ":")).encode())
+
+    def receive_message(self) -> dict[str, Any]:
+        """The next frame, which must be a control message."""
+        first = memoryview(self._scratch)
+        self._read(first[:HEADER.size], HEADER.size)
+        header = bytes(first[:HEADER.size])
+        payload = bytearray(self._check(header, CONTROL, LONGEST_CONTROL, exact=False))
+        view = memoryview(payload)
+        self._receive_pieces(header, view, CONTROL, at_least_one=True)
+        message: dict[str, Any] = json.loads(payload)
+        return message
+
+    def close(self) -> None:
+        """Give what is queued a moment to leave, then end the connection and wake whoever waits on it."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+        if self._writer is not None and self._writer is not threading.current_thread():
+            self._writer.join(timeout=1.0)
+        self.cut()
+
+    def cut(self) -> None:
+        """End the connection at once; any thread blocked on it gets PartyLost."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._socket.close()
+
+    def _check(self, header: bytes, address: str, length: int, *, exact: bool) -> int:
+        size: int
+        size, digest = HEADER.unpack(header)
+        if digest != address_digest(address) or (size != length if exact else size > length):
+            raise ProtocolError(f"{self.peer} sent a frame that was not planned at {address!r}.",
+                                advice="Nothing was released; run the query again, and report it if it happens again.")
+        return size
+
+    def _receive_pieces(self, header: bytes, view: memoryview, address: str, *, at_least_one: bool = False) -> None:
+        scratch = memoryview(self._scratch)
+        while view or at_least_one:
+            sealed = scratch[:min(len(view), PIECE) + TAG]
+            self._read(sealed, len(sealed))
+            self._unseal_piece(sealed, header, view[:PIECE], address)
+            view, at_least_one = view[PIECE:], False
+
+    def _seal_piece(self, piece: memoryview, header: bytes) -> bytes:
+        nonce = self._sent.to_bytes(12, "little")
+        self._sent += 1
+        return self._seal.encrypt(nonce, piece, header)
+
+    def _unseal_piece(self, sealed: memoryview, header: bytes, into: memoryview, address: str) -> None:
+        try:
+            self._unseal.decrypt_into(self._received.to_bytes(12, "little"), sealed, header, into)
+        except InvalidTag:
+            raise ProtocolError(f"A frame from {self.peer} was altered on its way at {address!r}.",
+                                advice="Nothing was released.") from None
+        self._received += 1
+
+    def _read(self, view: memoryview, least: int) -> int:
+        """Read at least `least` bytes into `view`, more if they are there; how many."""
+        total = 0
+        while total < least:
+            try:
+                got = self._socket.recv_into(view[total:])
+            except OSError:
+                got = 0
+            if not got:
+                raise PartyLost(f"The connection to {self.peer} ended.")
+            total += got
+        return total
+
+    def _write(self, frame: memoryview) -> None:
+        with self._ready:
+            if self._broken is not None or self._closed:
+                raise PartyLost(f"The connection to {self.peer} ended.")
+            if not self._queue:
+                frame = frame[self._try(frame):]
+            if not frame:
+                return
+            self._queue.append(frame)
+            self._queued += len(frame)
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._drain, daemon=True, name=f"to {self.peer}")
+                self._writer.start()
+            self._ready.notify_all()
+
+    def _try(self, frame: memoryview) -> int:
+        try:
+            return self._socket.send(frame, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._broken = error
+            raise PartyLost(f"The connection to {self.peer} ended.") from None
+
+    def _drain(self) -> None:
+        while True:
+            with self._ready:
+                while not self._queue and not self._closed:
+                    self._ready.wait()
+                if not self._queue:
+                    return
+                frame = self._queue[0]
+            try:
+                self._socket.sendall(frame)
+            except OSError as error:
+                with self._ready:
+                    self._broken = error
+                    self._queue.clear()
+                    self._ready.notify_all()
+                return
+            with self._ready:
+                self._queue.popleft()
+                self._queued -= len(frame)
+                self._ready.notify_all()
+
+
+def handshake(connection: socket.socket, identity: Identity, peer: str, peer_public: bytes, *,
+              initiator: bool, context: bytes) -> Link:
+    """Agree on a secret with `peer` and return the link.
+
+    Ephemeral-ephemeral and static-static X25519, bound to both names, keys and `context` (what the link is for);
+    both ends prove the secret by a sealed frame each. Raises ProtocolError when the peer holds another key.
+    """
+    ephemeral = X25519PrivateKey.generate()
+    own = ephemeral.public_key().public_bytes_raw()
+    try:
+        connection.sendall(own)
+        other = _exactly(connection, 32)
+    except OSError:
+        raise PartyLost(f"The connection to {peer} ended before it began.") from None
+    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(other))
+    shared += identity.key.exchange(X25519PublicKey.from_public_bytes(peer_public))
+    ends = [(identity.name, identity.public, own), (peer, peer_public, other)]
+    first, second = ends if initiator else reversed(ends)
+    transcript = hashlib.sha256()
+    for name, public, fresh in (first, second):
+        for part in (name.encode(), public, fresh):
+            transcript.update(len(part).to_bytes(4, "little") + part)
+    link = Link(connection, peer, expand(shared, "sdh link", salt=transcript.digest() + context), initiator)
+    link.send("proof", b"")
+    link.receive("proof", 0)
+    return link
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise ConnectionError
+        data += more
+    return data
+
+
+Dial = Callable[[str], socket.socket]

@@ -1,0 +1,373 @@
+"""Correlated randomness: what the parties draw, and how the dealer completes it.
+
+Source: protocols.md, sections 1-3. Every party shares a seed with the dealer. An *item* of the dealing list is an
+address and a group of correlations that one protocol draws together.
+
+1. Each party expands its shares of the item's *free* values from its stream at the address; the dealer expands all
+   parties' streams and adds them up.
+2. The *dependent* values are a function of the free ones. All parties but one (the item's holder) expand their
+   shares of them likewise; the holder's share is the correction the dealer sends: value - sum of the others' shares.
+3. The holder alternates with the item's index, except that a permutation's correction goes to the party that knows
+   the permutation. The dealer receives nothing but the list: kinds, sizes and addresses.
+
+| kind | free | dependent (dealt bytes a row) |
+|---|---|---|
+| triple | a, b | a * b (8) |
+| square | a | a * a (8) |
+| and (rows = words) | a, b | a & b (8 a word) |
+| common (rows = words) | a, b1, b2 | a & b1, a & b2 (16 a word) |
+| masked, width k | r | one-hot of each 2-bit block of r's low k-1 bits without entry 0, top bit ((3(k-1)/2 + 1) / 8) |
+| equal, width k | r | the one-hots of all k bits (1.5 k / 8) |
+| bits, width k | r | its k bits (k / 8) |
+| bit | XOR-shared bit r | r in the ring (8) |
+| mux, of `count` values | XOR-shared bit r, a_1.. | r, r * a_1.. in the ring (8 + 8 count) |
+| permute | see `PermutationShare` | (8 count + octets) a row of `total` |
+
+NumPy and cryptography only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sdh.errors import InternalError, ProtocolError
+from sdh.executors.packing import planes, unpack_bits, words_of
+from sdh.executors.streams import Octets, Source, Stream, Words
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """One kind of correlated randomness and its public sizes.
+
+    `width`: bits k (masked, equal, bits); bytes of XOR fields (permute). `count`: values under one bit (mux); ring
+    words a row (permute). `owner` knows the permutation, of `total` positions, into which `rows` rows go.
+    """
+
+    kind: str
+    rows: int
+    width: int = 0
+    count: int = 0
+    owner: int = -1
+    total: int = 0
+
+    def to_json(self) -> list[Any]:
+        return [self.kind, self.rows, self.width, self.count, self.owner, self.total]
+
+    @staticmethod
+    def from_json(values: Sequence[Any]) -> Correlation:
+        """Raises ProtocolError for anything but a known kind with sizes in range."""
+        try:
+            kind, *sizes = values
+            rows, width, count, owner, total = sizes
+        except (TypeError, ValueError):
+            raise _malformed() from None
+        if kind not in KINDS or any(type(size) is not int or not -1 <= size < 1 << 40 for size in sizes):
+            raise _malformed()
+        if rows < 0 or width < 0 or count < 0 or total < 0 or (kind in _WIDE and not 1 <= width <= 64):
+            raise _malformed()
+        if (kind == "permute") != (owner >= 0) or (kind == "permute" and total < rows):
+            raise _malformed()
+        return Correlation(kind, rows, width, count, owner, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Correlations drawn together at one address; `holder` is the party that gets the correction."""
+
+    address: str
+    group: tuple[Correlation, ...]
+    holder: int
+
+    @property
+    def correction_bytes(self) -> int:
+        return sum(correction_bytes(correlation) for correlation in self.group)
+
+    def to_json(self) -> list[Any]:
+        return [self.address, self.holder, [correlation.to_json() for correlation in self.group]]
+
+    @staticmethod
+    def from_json(values: Sequence[Any], parties: int) -> Item:
+        try:
+            address, holder, group = values
+            found = tuple(Correlation.from_json(part) for part in group)
+        except (TypeError, ValueError):
+            raise _malformed() from None
+        if not isinstance(address, str) or type(holder) is not int or not 0 <= holder < parties:
+            raise _malformed()
+        if any(part.kind == "permute" and (part.owner != holder or len(found) > 1) for part in found):
+            raise _malformed()
+        return Item(address, found, holder)
+
+
+DealingList = list[Item]
+
+
+def _malformed() -> ProtocolError:
+    return ProtocolError("The dealing list is malformed.")
+
+
+def list_to_json(items: Iterable[Item]) -> list[Any]:
+    return [item.to_json() for item in items]
+
+
+def list_from_json(values: Any, parties: int) -> DealingList:
+    """Raises ProtocolError unless every item is well-formed for `parties` parties."""
+    if not isinstance(values, list):
+        raise _malformed()
+    return [Item.from_json(value, parties) for value in values]
+
+
+def list_digest(items: Iterable[Item]) -> bytes:
+    """SHA-256 of the list's JSON, for the parties to compare before the dealer gets it."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps(item.to_json(), separators=(",", ":")).encode() + b"\n")
+    return digest.digest()
+
+
+# --- kinds: shapes of the free and dependent values, and how the second follow from the first ---
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One array of 64-bit words in a correlation; shares add up by XOR or mod 2^64."""
+
+    shape: Shape
+    xor: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+Layout = tuple[tuple[Part, ...], tuple[Part, ...]]
+
+
+def _ring(*shape: int) -> Part:
+    return Part(shape, False)
+
+
+def _bits(*shape: int) -> Part:
+    return Part(shape, True)
+
+
+def _hot_planes(width: int) -> int:
+    """Planes of the one-hots, without entry 0, of the 2-bit blocks of `width` bits."""
+    return width // 2 * 3 + width % 2
+
+
+def layout(correlation: Correlation) -> Layout:
+    """The (free, dependent) parts of a correlation, in the order in which a stream fills them."""
+    rows, width, count = correlation.rows, correlation.width, correlation.count
+    words = words_of(rows)
+    match correlation.kind:
+        case "triple":
+            return (_ring(rows), _ring(rows)), (_ring(rows),)
+        case "square":
+            return (_ring(rows),), (_ring(rows),)
+        case "and":
+            return (_bits(rows), _bits(rows)), (_bits(rows),)
+        case "common":
+            return (_bits(rows), _bits(2, rows)), (_bits(2, rows),)
+        case "masked":
+            return (_ring(rows),), (_bits(_hot_planes(width - 1) + 1, words),)
+        case "equal":
+            return (_ring(rows),), (_bits(_hot_planes(width), words),)
+        case "bits":
+            return (_ring(rows),), (_bits(width, words),)
+        case "bit":
+            return (_bits(words),), (_ring(rows),)
+        case "mux":
+            return (_bits(words), _ring(count, rows)), (_ring(rows), _ring(count, rows))
+        case _:
+            raise InternalError(f"No layout for correlation {correlation.kind!r}.")
+
+
+def _one_hot(bit_planes: Words) -> Words:
+    """Planes e1 of every block, then e2 and e3 of every 2-bit block, of [width, words] bit planes."""
+    blocks, whole = (len(bit_planes) + 1) // 2, len(bit_planes) // 2
+    low, high = bit_planes[0::2], bit_planes[1::2]
+    out = np.empty((blocks + 2 * whole, bit_planes.shape[1]), dtype="<i8")
+    out[:blocks] = low
+    out[:whole] &= ~high
+    out[blocks:blocks + whole] = high & ~low[:whole]
+    out[blocks + whole:] = high & low[:whole]
+    return out
+
+
+def _masked(correlation: Correlation, free: list[Words]) -> list[Words]:
+    bit_planes = planes(free[0], correlation.width)
+    return [np.concatenate([_one_hot(bit_planes[:-1]), bit_planes[-1:]])]
+
+
+def _bit(correlation: Correlation, free: list[Words]) -> Words:
+    return unpack_bits(free[0], correlation.rows).astype("<i8")
+
+
+def _mux(correlation: Correlation, free: list[Words]) -> list[Words]:
+    bit = _bit(correlation, free)
+    return [bit, bit * free[1]]
+
+
+KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
+    "triple": lambda _, free: [free[0] * free[1]],
+    "square": lambda _, free: [free[0] * free[0]],
+    "and": lambda _, free: [free[0] & free[1]],
+    "common": lambda _, free: [free[0] & free[1]],
+    "masked": _masked,
+    "equal": lambda c, free: [_one_hot(planes(free[0], c.width))],
+    "bits": lambda c, free: [planes(free[0], c.width)],
+    "bit": lambda c, free: [_bit(c, free)],
+    "mux": _mux,
+    "permute": lambda c, free: [],
+}
+_WIDE = ("masked", "equal", "bits")
+
+
+def correction_bytes(correlation: Correlation) -> int:
+    """Bytes that the dealer sends for it."""
+    if correlation.kind == "permute":
+        return correlation.total * (8 * correlation.count + correlation.width)
+    return 8 * sum(part.size for part in layout(correlation)[1])
+
+
+# --- the parties' side ---
+
+def expand(group: Sequence[Correlation], stream: Stream, correction: bytearray | None) -> list[list[Words]]:
+    """A party's shares of every correlation (free parts, then dependent ones). The holder passes its correction."""
+    taken, shares = 0, []
+    for correlation in group:
+        free, dependent = layout(correlation)
+        found = [_draw(stream, part) for part in free]
+        for part in dependent:
+            if correction is None:
+                found.append(_draw(stream, part))
+            else:
+                found.append(np.frombuffer(correction, "<i8", part.size, taken).reshape(part.shape))
+                taken += 8 * part.size
+        shares.append(found)
+    return shares
+
+
+def _draw(stream: Stream, part: Part) -> Words:
+    return stream.words(part.size).reshape(part.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationShare:
+    """A party's part of a dealt permutation g (gather form: row q of the output is row g[q] of the input).
+
+    The owner has `order` = g and C = g(sum A) - sum B in `words_out`, `octets_out`; every other party j has its
+    masks A_j (for the `rows` rows that are not padding) and B_j. Words add mod 2^64, octets by XOR.
+    """
+
+    order: Words | None
+    words_in: Words | None
+    octets_in: Octets | None
+    words_out: Words
+    octets_out: Octets
+
+
+def expand_permutation(correlation: Correlation, rank: int, stream: Stream,
+                       correction: bytearray | None) -> PermutationShare:
+    count, width, total = correlation.count, correlation.width, correlation.total
+    if rank != correlation.owner:
+        return _permutation_masks(correlation, stream)
+    if correction is None:
+        raise InternalError("The owner of a permutation needs its correction.")
+    words = np.frombuffer(correction, "<i8", total * count).reshape(total, count)
+    octets = np.frombuffer(correction, np.uint8, total * width, 8 * total * count).reshape(total, width)
+    return PermutationShare(stream.permutation(total), None, None, words, octets)
+
+
+def _permutation_masks(correlation: Correlation, stream: Stream) -> PermutationShare:
+    rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
+    words_in = stream.words(rows * count).reshape(rows, count)
+    octets_in = stream.octets(rows * width).reshape(rows, width)
+    words_out = stream.words(total * count).reshape(total, count)
+    octets_out = stream.octets(total * width).reshape(total, width)
+    return PermutationShare(None, words_in, octets_in, words_out, octets_out)
+
+
+# --- the dealer's side ---
+
+def deal(item: Item, streams: Sequence[Stream]) -> bytes:
+    """The correction for the item's holder; `streams` are all parties' at the item's address, by rank."""
+    if len(item.group) == 1 and item.group[0].kind == "permute":
+        return _deal_permutation(item.group[0], streams)
+    return b"".join(_deal_one(correlation, streams, item.holder) for correlation in item.group)
+
+
+def _deal_one(correlation: Correlation, streams: Sequence[Stream], holder: int) -> bytes:
+    free, dependent = layout(correlation)
+    values = KINDS[correlation.kind](correlation, _sums(free, streams))
+    for rank, stream in enumerate(streams):
+        if rank != holder:
+            for part, value in zip(dependent, values, strict=True):
+                share = _draw(stream, part)
+                (np.bitwise_xor if part.xor else np.subtract)(value, share, out=value)
+    return b"".join(value.tobytes() for value in values)
+
+
+def _sums(parts: Sequence[Part], streams: Sequence[Stream]) -> list[Words]:
+    """All free values: a stream fills its parts in order, so the streams are read one after the other."""
+    totals = [_draw(streams[0], part) for part in parts]
+    for stream in streams[1:]:
+        for part, total in zip(parts, totals, strict=True):
+            (np.bitwise_xor if part.xor else np.add)(total, _draw(stream, part), out=total)
+    return totals
+
+
+def _deal_permutation(correlation: Correlation, streams: Sequence[Stream]) -> bytes:
+    rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
+    words, octets = np.zeros((total, count), "<i8"), np.zeros((total, width), np.uint8)
+    outs = []
+    for rank, stream in enumerate(streams):
+        if rank != correlation.owner:
+            masks = _permutation_masks(correlation, stream)
+            words[:rows] += masks.words_in
+            octets[:rows] ^= masks.octets_in
+            outs.append(masks)
+    order = streams[correlation.owner].permutation(total)
+    words, octets = words[order], octets[order]
+    for masks in outs:
+        words -= masks.words_out
+        octets ^= masks.octets_out
+    return words.tobytes() + octets.tobytes()
+
+
+def serve(items: Iterable[Item], seeds: Sequence[bytes], send: Callable[[int, str, bytes], None]) -> None:
+    """Deal every item in order: `send(holder, address, correction)`.
+
+    `seeds` are the dealer's with each party, by rank. Memory is that of one item; `send` blocks when the party is
+    behind (Link.send_paced), which holds the dealer back.
+    """
+    sources = [Source(seed) for seed in seeds]
+    try:
+        for item in items:
+            streams = [source.open(draw_address(item.address)) for source in sources]
+            send(item.holder, item.address, deal(item, streams))
+    finally:
+        for source in sources:
+            source.erase()
+
+
+def draw_address(address: str) -> str:
+    """The stream address of the draw at `address`."""
+    return address + "/draw"
+
+
+def count_dealt(items: Iterable[Item]) -> Mapping[int, int]:
+    """Bytes of corrections by holder."""
+    counted: dict[int, int] = {}
+    for item in items:
+        counted[item.holder] = counted.get(item.holder, 0) + item.correction_bytes
+    return counted

@@ -1,0 +1,344 @@
+"""GROUP BY and aggregates on shares (protocols.md, section 5).
+
+Rows are weighted by what is public or shared of them: a row counts in a cell (one combination of small-domain key
+values) if it is valid and has those values. Keys that one owner knows cost two programmed permutations: its rows are
+sorted, summed by prefix, the last row of each group kept, and neighbours subtracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdh.executors import bits
+from sdh.executors.arithmetic import mux_many, to_arithmetic_many
+from sdh.executors.bits import Bits
+from sdh.executors.compare import is_zero_many
+from sdh.executors.evaluate import Scope, evaluate, number, truth
+from sdh.executors.inputs import shared_value
+from sdh.executors.permute import permute
+from sdh.executors.runtime import Session
+from sdh.executors.scan import same_segment, segmented_extreme, tournament
+from sdh.executors.shares import Shared, raw
+from sdh.executors.values import Clear, Number, Relation, Truth, Value, false_of, joined, null_of
+from sdh.planners.logical import Call
+from sdh.planners.physical import Aggregate, groups_bound
+from sdh.planners.ranges import range_of
+from sdh.schema import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One combination of small-domain values: what the keys are, and the bit of the rows that have it (None: all)."""
+
+    keys: tuple[int | None, ...]
+    rows: Bits | None
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What is computed of every row of a cell: counts by weight bit, sums, extremes."""
+
+    weights: list[Bits | None] = field(default_factory=list)
+    sums: dict[int, Tensor] = field(default_factory=dict)
+    extremes: dict[int, tuple[Tensor, Bits | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """How the owner of the keys sorts its rows. All but `rows` are None elsewhere.
+
+    order: where each row goes. segment: group of each sorted row. last: where each sorted row goes, group ends first.
+    """
+
+    order: Tensor | None
+    segment: Tensor | None
+    last: Tensor | None
+    keys: dict[int, Clear] | None
+    real: Tensor | None
+
+
+def aggregate(node: Aggregate, scope: Scope, parties: tuple[str, ...]) -> Relation:
+    """One row per group (and cell): keys, then calls. An ungrouped aggregate is always there."""
+    session = scope.session
+    cells = _cells(node, scope)
+    weighed = [_weigh(node, cell, scope) for cell in cells]
+    counts = [_counts(session, columns, scope) for columns in weighed]
+    if not node.owner_keys:
+        parts = [_ungrouped(node, columns, count, scope) for columns, count in zip(weighed, counts, strict=True)]
+        return _together(node, cells, parts, scope)
+    owner = parties.index(node.party)
+    slots = groups_bound(node)
+    groups = _sorted(node, scope, owner, slots)
+    exists = session.share_bits(owner, None if groups.real is None else groups.real, slots)
+    keys = {new.number: shared_value(session, owner, None if groups.keys is None else groups.keys[new.number], slots, new,
+                                     _words(scope, old.number)) for new, old in node.owner_keys}
+    parts = [_grouped(node, columns, count, groups, exists, owner, slots, scope)
+             for columns, count in zip(weighed, counts, strict=True)]
+    parts = [Relation(slots, part.valid, keys | part.columns) for part in parts]
+    found = _together(node, cells, parts, scope)
+    if node.domain_keys or groups.keys is None:
+        return found
+    return Relation(found.slots, found.valid, found.columns, groups.keys, groups.real)
+
+
+def _words(scope: Scope, number_: int) -> int:
+    """Words of a text column, as its value has them."""
+    from sdh.executors.values import Text
+
+    value = scope.relation.columns[number_]
+    return len(value.words) if isinstance(value, Text) else 1
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def _cells(node: Aggregate, scope: Scope) -> list[_Cell]:
+    choices = [_choices(e, scope) for _, e in node.domain_keys]
+    found = []
+    for combination in product(*choices):
+        rows = scope.relation.valid
+        for _, bit in combination:
+            rows = bit if rows is None else bits.and_(scope.session, rows, bit)
+        found.append(_Cell(tuple(value for value, _ in combination), rows))
+    return found
+
+
+def _choices(e: object, scope: Scope) -> list[tuple[int | None, Bits]]:
+    """The values that a small-domain key takes, NULL last, each with the bit of the rows that have it."""
+    from sdh.planners.expressions import Expression
+
+    expression: Expression = e  # type: ignore[assignment]
+    session = scope.session
+    value = evaluate(expression, scope)
+    if isinstance(value, Truth):
+        found: list[tuple[int | None, Bits]] = [(0, false_of(value, session)), (1, value.true)]
+    else:
+        found = _equalities(number(expression, scope), range_of(expression, scope.columns), scope)
+    if expression.nullable:
+        null = null_of(value, session)
+        found.append((None, scope.bit(False) if null is None else null))
+    return found
+
+
+def _equalities(value: Number, range_: object, scope: Scope) -> list[tuple[int | None, Bits]]:
+    from sdh.planners.ranges import Range
+
+    assert isinstance(range_, Range)
+    session = scope.session
+    values = range(range_.low, range_.high + 1)
+    width = max(len(values), 2).bit_length()
+    equal = is_zero_many(session, [(value.share - scope.constant(v), width) for v in values])
+    if value.null is not None:
+        known = bits.not_(session, value.null)
+        equal = bits.and_many(session, [(bit, known) for bit in equal])
+    return list(zip(values, equal, strict=True))
+
+
+# --- what each row weighs ------------------------------------------------------------------------
+
+
+def _weigh(node: Aggregate, cell: _Cell, scope: Scope) -> _Columns:
+    """weights[0] is the cell's rows; weights[1 + i] the rows that call i counts."""
+    columns = _Columns([cell.rows])
+    values = [evaluate(call.arguments[0], scope) if call.arguments else None for call in node.calls]
+    for i, (call, value) in enumerate(zip(node.calls, values, strict=True)):
+        weight = cell.rows
+        if call.filter is not None:
+            weight = _both(weight, truth(call.filter, scope).true, scope)
+        null = None if value is None else null_of(value, scope.session)
+        if null is not None:
+            weight = _both(weight, bits.not_(scope.session, null), scope)
+        columns.weights.append(weight)
+        if call.function in ("min", "max"):
+            assert isinstance(value, Number)
+            columns.extremes[i] = (value.share, None if weight is None else bits.not_(scope.session, weight))
+    pairs = []
+    for i, call in enumerate(node.calls):
+        if call.function == "sum":
+            columns.sums[i] = number(call.arguments[0], scope).share
+            if (weight := columns.weights[1 + i]) is not None:
+                pairs.append((i, weight))
+    weighed = mux_many(scope.session, [(weight, [columns.sums[i]]) for i, weight in pairs])
+    for (i, _), [share] in zip(pairs, weighed, strict=True):
+        columns.sums[i] = raw(share)
+    return columns
+
+
+def _both(a: Bits | None, b: Bits, scope: Scope) -> Bits:
+    return b if a is None else bits.and_(scope.session, a, b)
+
+
+def _counts(session: Session, columns: _Columns, scope: Scope) -> list[Tensor]:
+    """Each weight as 0 or 1 in the ring; equal weights once."""
+    distinct = {id(weight): weight for weight in columns.weights if weight is not None}
+    ring = dict(zip(distinct, to_arithmetic_many(session, list(distinct.values())), strict=True)) if distinct else {}
+    return [scope.constant(1) if weight is None else raw(ring[id(weight)]) for weight in columns.weights]
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def _ungrouped(node: Aggregate, columns: _Columns, counts: list[Tensor], scope: Scope) -> Relation:
+    session = scope.session
+    totals = [count.sum(0, keepdim=True) for count in counts]
+    sums = {i: share.sum(0, keepdim=True) for i, share in columns.sums.items()}
+    extremes: dict[int, tuple[Tensor, Bits]] = {}
+    for i, (share, null) in columns.extremes.items():
+        call = node.calls[i]
+        value, none = tournament(session, share, null, _width(call, scope), call.function == "max")
+        extremes[i] = (raw(value), none)
+    return _result(node, totals, sums, extremes, None, scope)
+
+
+def _grouped(node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _Groups, exists: Bits, owner: int, slots: int,
+             scope: Scope) -> Relation:
+    """1. Sort by the owner's permutation. 2. Prefix sums; extremes by segment. 3. Group ends to the front. 4. Subtract."""
+    session = scope.session
+    distinct = list({id(count): count for count in counts}.values())
+    place = {id(count): i for i, count in enumerate(distinct)}
+    ring = [*distinct, *columns.sums.values(), *(share for share, _ in columns.extremes.values())]
+    flags = [null for _, null in columns.extremes.values() if null is not None]
+    record: list[Shared | Bits] = [*ring, *flags]
+    moved = permute(session, owner, groups.order, record, scope.rows, keeps_all=True)
+    added = [torch.cumsum(raw(part), 0) for part in moved[: len(distinct) + len(columns.sums)] if not isinstance(part, Bits)]
+    best = _segmented(node, columns, moved, len(added), len(ring), groups, owner, scope)
+    ends = permute(session, owner, groups.last, [*added, *best], slots)
+    sums = [_differences(raw(part)) for part in ends[: len(added)] if not isinstance(part, Bits)]
+    counted = [sums[place[id(count)]] for count in counts]
+    by_call = dict(zip(columns.sums, sums[len(distinct):], strict=True))
+    extremes: dict[int, tuple[Tensor, Bits]] = {}
+    rest = ends[len(added):]
+    for position, i in enumerate(columns.extremes):
+        value, none = rest[2 * position], rest[2 * position + 1]
+        assert isinstance(none, Bits)
+        extremes[i] = (raw(value), none)
+    return _result(node, counted, by_call, extremes, exists, scope)
+
+
+def _segmented(node: Aggregate, columns: _Columns, moved: list[Shared | Bits], first: int, flags: int, groups: _Groups,
+               owner: int, scope: Scope) -> list[Shared | Bits]:
+    if not columns.extremes:
+        return []
+    same = same_segment(scope.session, owner, groups.segment, scope.rows)
+    found: list[Shared | Bits] = []
+    for i, (_, null) in columns.extremes.items():
+        share, first = moved[first], first + 1
+        none = None
+        if null is not None:
+            none, flags = moved[flags], flags + 1
+            assert isinstance(none, Bits)
+        assert not isinstance(share, Bits)
+        call = node.calls[i]
+        found += segmented_extreme(scope.session, share, none, same, _width(call, scope), call.function == "max")
+    return found
+
+
+def _differences(share: Tensor) -> Tensor:
+    out = share.clone()
+    out[1:] -= share[:-1]
+    return out
+
+
+def _width(call: Call, scope: Scope) -> int:
+    return min(64, range_of(call.arguments[0], scope.columns).bits)
+
+
+def _result(node: Aggregate, counts: list[Tensor], sums: dict[int, Tensor], extremes: dict[int, tuple[Tensor, Bits]],
+            exists: Bits | None, scope: Scope) -> Relation:
+    """Calls as columns; SUM, MIN and MAX are NULL where nothing was counted; a group is there if it has rows."""
+    session = scope.session
+    width = max(scope.rows, 1).bit_length()
+    wanted = [0, *(1 + i for i in sums)] if node.is_grouped else [1 + i for i in sums]
+    none = dict(zip(wanted, is_zero_many(session, [(counts[i], width) for i in wanted]), strict=True))
+    found: dict[int, Value] = {}
+    for i, call in enumerate(node.calls):
+        if i in sums:
+            found[call.output.number] = Number(sums[i], none[1 + i])
+        elif i in extremes:
+            found[call.output.number] = Number(*extremes[i])
+        else:
+            found[call.output.number] = Number(counts[1 + i])
+    valid = None
+    if node.is_grouped:
+        valid = bits.not_(session, none[0])
+        valid = valid if exists is None else bits.and_(session, valid, exists)
+    return Relation(len(counts[0]), valid, found)
+
+
+def _together(node: Aggregate, cells: list[_Cell], parts: list[Relation], scope: Scope) -> Relation:
+    """The cells' rows one after the other, with the small-domain keys as columns."""
+    session = scope.session
+    for place, (new, e) in enumerate(node.domain_keys):
+        for cell, part in zip(cells, parts, strict=True):
+            part.columns[new.number] = _public(cell.keys[place], new.type.kind is Kind.BOOLEAN, e.nullable, part.slots, session)
+    if len(parts) == 1:
+        return parts[0]
+    valid = bits.concat([part.valid for part in parts if part.valid is not None])
+    columns = {n: joined([part.columns[n] for part in parts]) for n in parts[0].columns}
+    return Relation(sum(part.slots for part in parts), valid, columns)
+
+
+def _public(value: int | None, boolean: bool, nullable: bool, rows: int, session: Session) -> Value:
+    null = bits.constant(session, rows, value is None) if nullable else None
+    if boolean:
+        return Truth(bits.constant(session, rows, value == 1), bits.constant(session, rows, value == 0))
+    own = (value or 0) if session.rank == 0 else 0
+    return Number(torch.full((rows,), own, dtype=torch.int64, device=session.device), null)
+
+
+# --- at the owner of the keys --------------------------------------------------------------------
+
+
+def _sorted(node: Aggregate, scope: Scope, owner: int, slots: int) -> _Groups:
+    found = scope.session.at(owner, lambda: _group_in_the_clear(node, scope.relation, slots))
+    return _Groups(None, None, None, None, None) if found is None else found
+
+
+def _group_in_the_clear(node: Aggregate, relation: Relation, slots: int) -> _Groups:
+    assert relation.real is not None
+    real = relation.real.numpy()
+    columns = [relation.clear[old.number] for _, old in node.owner_keys]
+    words = [word.numpy() for clear in columns for word in _key_words(clear)]
+    order = np.lexsort([*reversed(words), ~real])
+    starts = np.zeros(len(real), dtype=bool)
+    if len(real):
+        starts[0] = True
+    for word in words:
+        starts[1:] |= word[order][1:] != word[order][:-1]
+    in_order = real[order]
+    starts &= in_order
+    count = int(starts.sum())
+    group = np.cumsum(starts) - 1
+    segment = np.where(in_order, group, count + np.arange(len(real)))
+    ends = np.zeros(len(real), dtype=bool)
+    ends[:-1] = segment[1:] != segment[:-1]
+    if len(real):
+        ends[-1] = True
+    ends &= in_order
+    destination = np.empty(len(real), dtype=np.int64)
+    destination[order] = np.arange(len(real))
+    last = np.where(ends, group, -1)
+    rows = order[ends]
+    keys = {new.number: _picked(relation.clear[old.number], rows, slots) for new, old in node.owner_keys}
+    exists = torch.zeros(slots, dtype=torch.bool)
+    exists[:count] = True
+    return _Groups(torch.from_numpy(destination), torch.from_numpy(segment), torch.from_numpy(last), keys, exists)
+
+
+def _key_words(clear: Clear) -> list[Tensor]:
+    """NULL is a key of its own: its flag is part of the key, with 0 under it."""
+    return [*clear.words, *(() if clear.null is None else (clear.null.long(),))]
+
+
+def _picked(clear: Clear, rows: np.ndarray, slots: int) -> Clear:
+    def pick(values: Tensor) -> Tensor:
+        out = values.new_zeros(slots)
+        out[: len(rows)] = values[torch.from_numpy(rows)]
+        return out
+
+    return Clear(tuple(pick(word) for word in clear.words), None if clear.null is None else pick(clear.null))

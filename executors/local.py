@@ -1,0 +1,110 @@
+"""Plaintext subtrees: one SQL text each for its owner's DuckDB, rows out as an Arrow table."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pyarrow as pa
+from pyarrow import ipc
+
+from sdh.errors import Cancelled, DataError, InternalError, RuntimeFault, SdhError, StaleFact
+from sdh.planners.plan import Fragment, Placed
+from sdh.schema import Schema, parse_type
+
+PUBLIC = "the public tables"
+
+
+def run_fragment(connection: duckdb.DuckDBPyConnection, fragment: Fragment) -> pa.Table:
+    """Run the fragment once; columns are named and typed as `fragment.schema` says, in DuckDB's own Arrow mapping.
+
+    Raises DataError (operator and party, never DuckDB's text), StaleFact (a file of the store changed or went),
+    Cancelled (after `connection.interrupt()`), RuntimeFault (out of memory), InternalError (not the planner's promise).
+    """
+    party = fragment.party or PUBLIC
+    try:
+        _require_select(connection, fragment.sql)
+        relation = connection.sql(fragment.sql)
+        _require_types(relation, fragment.schema)
+        table: pa.Table = relation.to_arrow_table()
+    except duckdb.Error as error:
+        raise told(error, party) from None
+    return table.rename_columns([column.name for column in fragment.schema])
+
+
+def run_local(connection: duckdb.DuckDBPyConnection, placed: Placed) -> bytes:
+    """A question that one owner, or nobody, has all tables of: its only fragment is the result, as an Arrow IPC stream.
+
+    Raises what `run_fragment` does.
+    """
+    if len(placed.fragments) != 1:
+        raise InternalError(f"A plan of {len(placed.fragments)} fragments was run as a local one.")
+    return to_stream(run_fragment(connection, placed.fragments[0]))
+
+
+def to_stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def from_stream(stream: bytes) -> pa.Table:
+    """The table that `to_stream` wrote."""
+    return ipc.open_stream(stream).read_all()
+
+
+def _require_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """A fragment reads. The lock allows the store's own files to be opened, so COPY could write to them."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
+        raise InternalError("A fragment is not one SELECT.")
+
+
+def _require_types(relation: duckdb.DuckDBPyRelation, schema: Schema) -> None:
+    got = [parse_type(str(kind)) for kind in relation.types]
+    if got != [column.type for column in schema]:
+        promised = ", ".join(str(column.type) for column in schema)
+        raise InternalError(f"A fragment has columns of types {', '.join(map(str, got))}; the plan says {promised}.")
+
+
+# DuckDB's errors by its fixed words: what follows them quotes values and is never looked at.
+_OPERATORS = (
+    (re.compile(r"Division by zero"), "a division by zero"),
+    (re.compile(r"More than one row returned by a subquery"), "a scalar subquery of more than one row"),
+    (re.compile(r"Overflow in (addition|subtraction|multiplication|division|negation)\b"), "an overflow in {}"),
+    (re.compile(r"Overflow on (abs)\b"), "an overflow in {}"),
+)
+
+
+def told(error: duckdb.Error, party: str) -> SdhError:
+    """What may be told of DuckDB's error at `party`: which operator failed, not on what."""
+    match error:
+        case duckdb.InterruptException():
+            return Cancelled("The query was cancelled.")
+        case duckdb.OutOfMemoryException():
+            return RuntimeFault(f"DuckDB ran out of memory at {party}.", advice="Give the hub more, or ask for less.")
+        case (duckdb.ParserException() | duckdb.BinderException() | duckdb.CatalogException()
+              | duckdb.InternalException()):
+            return InternalError(f"DuckDB at {party} refused a fragment ({type(error).__name__}).",
+                                 advice="Please report the query.")
+        case duckdb.IOException() | duckdb.PermissionException():
+            return StaleFact(f"A file of {party} changed or went away since it was attached.",
+                             advice="Detach it and attach it again.")
+        case _:
+            return DataError(f"The query failed on the data of {party}: {_operator(error)}.",
+                             advice="Values are not told; guard the operator with CASE or TRY_CAST.")
+
+
+def _operator(error: duckdb.Error) -> str:
+    text = str(error).partition(": ")[2]
+    for pattern, name in _OPERATORS:
+        if found := pattern.match(text):
+            return name.format(*found.groups())
+    match error:
+        case duckdb.ConversionException():
+            return "a CAST of a value that does not fit its type"
+        case duckdb.OutOfRangeException():
+            return "a value outside the range of its type"
+        case _:
+            return "a function that a value is not allowed for"

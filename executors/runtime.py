@@ -1,0 +1,407 @@
+"""One query's session at one party: randomness, the two doors out of shares, tracing and the meter.
+
+Every protocol is written once against `Session` on torch tensors. Run with a `TraceSession` (device "meta") it sends
+nothing and its draws become the *dealing list*, so the list and the predicted cost are exact and no protocol can
+branch on data. Every step (draw, opening, sharing) has the address `label#step`, equal at all parties.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdh.connectors.wire import Link, expand as hkdf
+from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
+from sdh.executors import dealing, packing, shares
+from sdh.executors.dealing import Correlation, DealingList, Item
+from sdh.executors.shares import Bits
+from sdh.executors.streams import Source, fresh_source
+
+T = TypeVar("T")
+
+CHUNK = 1 << 18
+"""Rows of a comparison that are worked on at a time: memory stays bounded. Part of the plan digest."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one operator cost this party; `dealt` is the dealer's bytes to all parties."""
+
+    sent: int = 0
+    rounds: int = 0
+    dealt: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Meter:
+    """Costs by operator label, in the order of first use."""
+
+    operators: dict[str, Cost] = field(default_factory=dict)
+
+    def at(self, label: str) -> Cost:
+        return self.operators.setdefault(label, Cost())
+
+    @property
+    def total(self) -> Cost:
+        costs = self.operators.values()
+        return Cost(sum(c.sent for c in costs), sum(c.rounds for c in costs), sum(c.dealt for c in costs),
+                    sum(c.seconds for c in costs))
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A share that a fresh mask hides: ring share of `width` bits a value, or (xor) words of 64 or octets of 8."""
+
+    share: Tensor
+    width: int = 64
+    xor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation:
+    """This party's part of a dealt permutation; see dealing.PermutationShare."""
+
+    order: Tensor | None
+    words_in: Tensor | None
+    octets_in: Tensor | None
+    words_out: Tensor
+    octets_out: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one step did, for the meter and for a trace to do again."""
+
+    sent: int = 0
+    rounds: int = 0
+    group: tuple[Correlation, ...] = ()
+
+
+def seed(secret: bytes, digest: bytes) -> bytes:
+    """The seed of one session between the two ends of a link with this secret."""
+    return hkdf(secret, "sdh session seed", 32, digest)
+
+
+class Session:
+    """One query at one party.
+
+    `parties` are in rank order, `links` go to every other rank, `dealer` to the dealer; `digest` is the session
+    digest that all have compared. With `expected`, every draw must be the next item of that (traced) list.
+    """
+
+    tracing = False
+
+    def __init__(self, rank: int, parties: Sequence[str], links: Mapping[int, Link], dealer: Link | None,
+                 digest: bytes, *, expected: DealingList | None = None, device: str = "cpu") -> None:
+        self.rank, self.parties, self.links, self.dealer = rank, tuple(parties), dict(links), dealer
+        self.device = torch.device(device)
+        self.meter, self.items = Meter(), DealingList()
+        self._expected = expected
+        self._pairs = {peer: Source(seed(link.secret, digest)) for peer, link in self.links.items()}
+        self._dealt = Source(seed(dealer.secret, digest)) if dealer is not None else None
+        self._private = fresh_source()
+        self._label, self._step, self._drawn = "", 0, 0
+
+    @property
+    def count(self) -> int:
+        """The number of parties."""
+        return len(self.parties)
+
+    @property
+    def others(self) -> list[int]:
+        return [peer for peer in range(self.count) if peer != self.rank]
+
+    def close(self) -> None:
+        """Erase the seeds. The links stay open."""
+        for source in (*self._pairs.values(), self._private, *([self._dealt] if self._dealt else [])):
+            source.erase()
+
+    @contextlib.contextmanager
+    def operator(self, label: str) -> Iterator[None]:
+        """Steps inside are addressed and metered under `label`."""
+        outer, self._label = self._label, f"{self._label}/{label}" if self._label else label
+        cost, began = self.meter.at(self._label), time.perf_counter()
+        try:
+            yield
+        finally:
+            cost.seconds += time.perf_counter() - began
+            self._label = outer
+
+    def once(self, key: Hashable, body: Callable[[], T]) -> T:
+        """`body()`. A trace may do the steps of an earlier body of the same key again instead of running it.
+
+        `key` must fix everything public that the body depends on: its name, row counts and widths.
+        """
+        del key
+        return body()
+
+    def at(self, owner: int, work: Callable[[], T]) -> T | None:
+        """`work()` at its owner, None at the others and in a trace: the only place for clear data."""
+        return work() if self.rank == owner and not self.tracing else None
+
+    # --- correlated randomness ---
+
+    def draw(self, *group: Correlation) -> list[list[Tensor]]:
+        """This party's shares of each correlation: its free parts, then the dependent ones (dealing.layout)."""
+        item = self._item(group, self._drawn % self.count)
+        return self._shares(item)
+
+    def draw_permutation(self, owner: int, rows: int, total: int, count: int, width: int) -> Permutation:
+        """A permutation of `total` positions known to `owner`, with masks for `rows` rows of words and octets."""
+        correlation = Correlation("permute", rows, width, count, owner, total)
+        return self._permutation(self._item((correlation,), owner), correlation)
+
+    def _item(self, group: tuple[Correlation, ...], holder: int) -> Item:
+        item = Item(self._next(_Step(group=group)), group, holder)
+        if self._expected is not None and (self._drawn >= len(self._expected) or self._expected[self._drawn] != item):
+            raise InternalError("A protocol drew randomness that its trace had not foreseen.")
+        self._drawn += 1
+        self.items.append(item)
+        return item
+
+    def _shares(self, item: Item) -> list[list[Tensor]]:
+        correction = self._correction(item)
+        group = dealing.expand(item.group, self._dealer_stream(item), correction)
+        return [[torch.from_numpy(part) for part in parts] for parts in group]
+
+    def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
+        correction = self._correction(item)
+        share = dealing.expand_permutation(correlation, self.rank, self._dealer_stream(item), correction)
+        order, words_in, octets_in = (None if part is None else torch.from_numpy(part)
+                                      for part in (share.order, share.words_in, share.octets_in))
+        return Permutation(order, words_in, octets_in,
+                           torch.from_numpy(share.words_out), torch.from_numpy(share.octets_out))
+
+    def _dealer_stream(self, item: Item) -> dealing.Stream:
+        if self._dealt is None:
+            raise InternalError("This session has no dealer.")
+        return self._dealt.open(dealing.draw_address(item.address))
+
+    def _correction(self, item: Item) -> bytearray | None:
+        if item.holder != self.rank:
+            return None
+        if self.dealer is None:
+            raise InternalError("This session has no dealer.")
+        correction = bytearray(item.correction_bytes)
+        try:
+            self.dealer.receive_into(item.address, correction)
+        except PartyLost:
+            raise DealerLost("The dealer's process ended.", advice="Run the query again.") from None
+        return correction
+
+    # --- inputs and zero sharings: no traffic ---
+
+    def share(self, owner: int, values: Tensor | None, rows: int) -> shares.ArithmeticSharedTensor:
+        """Share the owner's int64 column mod 2^64: x - sum of PRG(owner, j) at the owner, PRG(owner, j) at j."""
+        return shares.arithmetic(self._share(owner, values, rows, xor=False))
+
+    def share_bits(self, owner: int, values: Tensor | None, rows: int) -> Bits:
+        """Share the owner's 0/1 column (bool or uint8) by XOR, packed."""
+        words = None if values is None else shares.pack(values.to(torch.uint8))
+        return shares.bits_of(self._share(owner, words, shares.words_of(rows), xor=True), rows)
+
+    def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
+        address = self._next(_Step()) + "/share"
+        if self.rank != owner:
+            return self._pair_words(owner, address, rows)
+        if values is None or values.dtype != torch.int64 or values.shape != (rows,):
+            raise InternalError("An owner shares an int64 column of the planned length.")
+        share = values.clone()
+        for peer in self.others:
+            mask = self._pair_words(peer, address, rows)
+            share = share.bitwise_xor_(mask) if xor else share.sub_(mask)
+        return share
+
+    def zeros(self, rows: int, *, xor: bool = False) -> Tensor:
+        """A fresh sharing of zero from the pairwise seeds (rule 3): every share is uniform to all other parties."""
+        address = self._next(_Step()) + "/zero"
+        share = torch.zeros(rows, dtype=torch.int64, device=self.device)
+        for peer in self.others:
+            mask = self._pair_words(peer, address, rows)
+            if xor:
+                share.bitwise_xor_(mask)
+            else:
+                share.add_(mask, alpha=1 if self.rank < peer else -1)
+        return share
+
+    def rerandomize(self, share: Tensor, *, xor: bool = False) -> Tensor:
+        """The share of the same value plus a fresh zero sharing: before anything leaves for a receiver."""
+        fresh = self.zeros(share.numel(), xor=xor).reshape(share.shape)
+        return share ^ fresh if xor else share + fresh
+
+    def pair_key(self, first: int, second: int) -> bytes | None:
+        """32 bytes that parties `first` and `second` alone know; None at the others and in a trace."""
+        address = self._next(_Step()) + "/key"
+        if self.tracing or self.rank not in (first, second) or first == second:
+            return None
+        return self._pairs[second if self.rank == first else first].key(address)
+
+    def private_words(self, count: int) -> Tensor:
+        """Words that no other process can predict."""
+        return torch.from_numpy(self._private.open(self._next(_Step()) + "/private").words(count))
+
+    def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
+        return torch.from_numpy(self._pairs[peer].open(address).words(rows))
+
+    # --- the doors ---
+
+    def open_masked(self, values: Sequence[Masked], hidden_by: str) -> list[Tensor]:
+        """Open values that a fresh mask or a shuffle by all hides, all in one message and round.
+
+        Every party sends the low `width` bits of its shares, packed, to every other, and adds up what it gets.
+        Returns int64 values mod 2^width (zero-extended), or XOR words, of each share's shape.
+        Bytes: (n - 1) * sum(rows * width / 8).
+        """
+        assert hidden_by, "say which mask or shuffle hides the values"
+        plan = [(value.share.numel(), value.width) for value in values]
+        size = packing.packed_bytes(plan)
+        address = self._next(_Step(sent=size * (self.count - 1), rounds=1)) + "/open"
+        return self._open(address, values, plan, size)
+
+    def _open(self, address: str, values: Sequence[Masked], plan: list[tuple[int, int]], size: int) -> list[Tensor]:
+        flat = [value.share.reshape(-1).contiguous() for value in values]
+        mine = packing.pack_values([share.numpy() for share in flat], [value.width for value in values])
+        for peer in self.others:
+            self.links[peer].send(address, mine.data)
+        totals = flat
+        for peer in self.others:
+            buffer = np.empty(size, dtype=np.uint8)
+            self.links[peer].receive_into(address, buffer.data)
+            parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, plan)]
+            totals = [part.bitwise_xor_(total) if value.xor else part.add_(total)
+                      for value, total, part in zip(values, totals, parts, strict=True)]
+        return [(total if value.width == 64 else total & ((1 << value.width) - 1)).reshape(value.share.shape)
+                for value, total in zip(values, totals, strict=True)]
+
+    def hand_over(self, owner: int, words: Tensor | None, octets: Tensor | None, announced: Tensor | None,
+                  sizes: tuple[tuple[int, int], tuple[int, int], int], hidden_by: str) -> tuple[Tensor, Tensor, Tensor]:
+        """One round of a dealt permutation: masked records go to its owner, its masked map to all others.
+
+        `sizes`: shape of words, shape of octets, length of the announced int32 map (0: none). The owner gets the
+        sums of the others' words and the XOR of their octets; the others get the map. Unused results are empty.
+        """
+        assert hidden_by, "say which mask hides the values"
+        (rows, count), (_, width), length = sizes
+        outward = rows * (8 * count + width)
+        sent = 4 * length * (self.count - 1) if self.rank == owner else outward
+        address = self._next(_Step(sent=sent, rounds=1)) + "/turn"
+        if self.tracing:
+            return self._blank((rows, count)), self._blank((rows, width), torch.uint8), self._blank((length,))
+        if self.rank != owner:
+            assert words is not None and octets is not None
+            link = self.links[owner]
+            link.send(address, words.contiguous().reshape(-1).numpy().view(np.uint8).data)
+            link.send(address, octets.contiguous().reshape(-1).numpy().data)
+            told = np.empty(4 * length, dtype=np.uint8)
+            if length:
+                link.receive_into(address, told.data)
+            return words, octets, torch.from_numpy(told.view("<i4")).long()
+        return self._take_in(address, announced, sizes)
+
+    def _take_in(self, address: str, announced: Tensor | None,
+                 sizes: tuple[tuple[int, int], tuple[int, int], int]) -> tuple[Tensor, Tensor, Tensor]:
+        (rows, count), (_, width), length = sizes
+        if length:
+            assert announced is not None
+            told = announced.to(torch.int32).numpy().view(np.uint8)
+            for peer in self.others:
+                self.links[peer].send(address, told.data)
+        words = torch.zeros((rows, count), dtype=torch.int64)
+        octets = torch.zeros((rows, width), dtype=torch.uint8)
+        for peer in self.others:
+            words_in, octets_in = np.empty((rows, count), "<i8"), np.empty((rows, width), np.uint8)
+            self.links[peer].receive_into(address, words_in.reshape(-1).view(np.uint8).data)
+            self.links[peer].receive_into(address, octets_in.reshape(-1).data)
+            words += torch.from_numpy(words_in)
+            octets ^= torch.from_numpy(octets_in)
+        return words, octets, torch.empty(0, dtype=torch.int64)
+
+    # --- bookkeeping ---
+
+    def _next(self, step: _Step) -> str:
+        """The address of the next step, metered."""
+        cost = self.meter.at(self._label)
+        cost.sent += step.sent
+        cost.rounds += step.rounds
+        cost.dealt += sum(dealing.correction_bytes(correlation) for correlation in step.group)
+        address = f"{self._label}#{self._step}"
+        self._step += 1
+        return address
+
+    def _blank(self, shape: tuple[int, ...], dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=self.device)
+
+
+class TraceSession(Session):
+    """A session on device "meta": nothing is computed or sent, draws and costs are recorded."""
+
+    tracing = True
+
+    def __init__(self, parties: Sequence[str], rank: int = 0) -> None:
+        super().__init__(rank, parties, {}, None, b"", device="meta")
+        self._steps: list[_Step] = []
+        self._done: dict[Hashable, tuple[list[_Step], object]] = {}
+
+    def once(self, key: Hashable, body: Callable[[], T]) -> T:
+        if key in self._done:
+            steps, result = self._done[key]
+            for step in steps:
+                if step.group:
+                    owner = step.group[0].owner
+                    self._item(step.group, owner if owner >= 0 else self._drawn % self.count)
+                else:
+                    self._next(step)
+            return result  # type: ignore[return-value]
+        start = len(self._steps)
+        result = body()
+        self._done[key] = self._steps[start:], result
+        return result
+
+    def _next(self, step: _Step) -> str:
+        self._steps.append(step)
+        return super()._next(step)
+
+    def _shares(self, item: Item) -> list[list[Tensor]]:
+        return [[self._blank(part.shape) for parts in dealing.layout(correlation) for part in parts]
+                for correlation in item.group]
+
+    def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
+        rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
+        blank = self._blank
+        return Permutation(blank((total,)), blank((rows, count)), blank((rows, width), torch.uint8),
+                           blank((total, count)), blank((total, width), torch.uint8))
+
+    def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
+        self._next(_Step())
+        return self._blank((rows,))
+
+    def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
+        return self._blank((rows,))
+
+    def private_words(self, count: int) -> Tensor:
+        self._next(_Step())
+        return self._blank((count,))
+
+    def _open(self, address: str, values: Sequence[Masked], plan: list[tuple[int, int]], size: int) -> list[Tensor]:
+        return [self._blank(tuple(value.share.shape)) for value in values]
+
+
+def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0) -> tuple[DealingList, Meter]:
+    """The dealing list and cost (of the party `rank`) of a program that runs on a session."""
+    session = TraceSession(parties, rank)
+    program(session)
+    return session.items, session.meter
+
+
+def check_list(mine: DealingList, digests: Sequence[bytes]) -> None:
+    """Refuse to run unless every party traced the same dealing list."""
+    if any(digest != dealing.list_digest(mine) for digest in digests):
+        raise ProtocolError("The parties traced different dealing lists.", advice="Nothing was shared.")

@@ -1,0 +1,181 @@
+"""A plan's secure part at one party: encode and share the fragments, run the operators, hand over result shares.
+
+Every node of the physical plan is run by the function of its name, once, inputs first, from left to right: all
+parties take the same steps, and `trace` takes them on no data at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import pyarrow as pa
+import torch
+
+from sdh.audit import Reveal
+from sdh.errors import InternalError
+from sdh.executors import bits, runtime
+from sdh.executors.arithmetic import mux_many
+from sdh.executors.bits import Bits
+from sdh.executors.crypten_seam import installed
+from sdh.executors.dealing import DealingList
+from sdh.executors.encode import Encoded, encode_table
+from sdh.executors.evaluate import Scope, evaluate, truth, typed
+from sdh.executors.grouping import aggregate
+from sdh.executors.inputs import share_input
+from sdh.executors.joining import align_rows, nested_loop
+from sdh.executors.permute import shuffle
+from sdh.executors.quotient import divided
+from sdh.executors.reveal import reveal
+from sdh.executors.runtime import Meter, Session
+from sdh.executors.shares import Shared, raw
+from sdh.executors.values import Number, Relation, Text, Truth, false_of, null_of
+from sdh.planners.expressions import Expression
+from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
+from sdh.planners.plan import Plan
+from sdh.planners.quotients import is_quotient
+from sdh.planners.ranges import bytes_of
+from sdh.schema import Kind
+
+Inputs = dict[int, Encoded]
+"""Own fragments by number."""
+
+
+@dataclass(slots=True)
+class _Run:
+    plan: Plan
+    session: Session
+    inputs: Inputs | None
+    errors: list[Bits] = field(default_factory=list)
+    operators: int = 0
+
+
+def encode(plan: Plan, party: str, tables: dict[int, pa.Table]) -> Inputs:
+    """Own fragments (by number) as ring integers, checked against the published facts.
+
+    Raises StaleFact. Runs before the first share leaves.
+    """
+    assert plan.root is not None
+    return {node.fragment: encode_table(tables[node.fragment], node) for node in _leaves(plan.root.input) if node.party == party}
+
+
+def trace(plan: Plan, party: str) -> tuple[DealingList, Meter]:
+    """The dealing list and the cost of the run at `party`, from sizes alone."""
+    rank = plan.placed.parties.index(party)
+    with torch.device("meta"):
+        return runtime.trace(lambda session: run(plan, session, None), plan.placed.parties, rank)
+
+
+def run(plan: Plan, session: Session, inputs: Inputs | None) -> bytes:
+    """Run the plan on shares. This party's payload for the client: one bit of error if planned, then the rows."""
+    if plan.root is None:
+        raise InternalError("A local plan has no secure part.")
+    with installed(session):
+        state = _Run(plan, session, inputs)
+        relation = _node(plan.root.input, state)
+        with session.operator(f"{state.operators}:release"):
+            return _release(plan.root, relation, state)
+
+
+def _leaves(node: Node) -> list[Input]:
+    return [node] if isinstance(node, Input) else [leaf for part in inputs(node) for leaf in _leaves(part)]
+
+
+def _node(node: Node, state: _Run) -> Relation:
+    below = [_node(part, state) for part in inputs(node)]
+    label, state.operators = f"{state.operators}:{type(node).__name__.lower()}", state.operators + 1
+    with state.session.operator(label):
+        return _operator(node, below, state)
+
+
+def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
+    session, parties = state.session, state.plan.placed.parties
+    match node:
+        case Input(fragment):
+            encoded = None if state.inputs is None else state.inputs.get(fragment)
+            exact = state.plan.placed.fragments[fragment].rows == "exact"
+            return share_input(session, node, encoded, parties, exact=exact)
+        case Filter(input, predicate):
+            return _filter(below[0], predicate, Scope(session, below[0], traits(input).ranges, state.errors))
+        case NestedLoop():
+            return nested_loop(session, node, below[0], below[1], state.errors)
+        case Align():
+            return align_rows(session, node, below[0], below[1], parties)
+        case Aggregate(input):
+            return aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors), parties)
+        case _:
+            assert_never(node)
+
+
+def _filter(relation: Relation, predicate: Expression, scope: Scope) -> Relation:
+    found = truth(predicate, scope).true
+    return relation.with_valid(found if relation.valid is None else bits.and_(scope.session, relation.valid, found))
+
+
+# --- release -------------------------------------------------------------------------------------
+
+
+def _release(root: Release, relation: Relation, state: _Run) -> bytes:
+    """1. The outputs. 2. One error bit over all operators. 3. What is not valid becomes 0. 4. A fresh shuffle by all.
+    5. Shares to the client."""
+    session, client, planned = state.session, state.plan.placed.question.client, state.plan.reveals
+    scope = Scope(session, relation, traits(root.input).ranges, state.errors)
+    words: list[Shared] = []
+    flags: list[Bits] = []
+    for _, e in root.outputs:
+        _output(e, scope, words, flags)
+    valid, payload, revealed = relation.valid, b"", list[Reveal]()
+    if state.plan.may_fail:
+        failed = bits.all_or(session, bits.concat(state.errors)) if state.errors else bits.constant(session, 1, False)
+        fine = bits.repeat(bits.not_(session, failed), relation.slots)
+        valid = fine if valid is None else bits.and_(session, valid, fine)
+        entry, payload = reveal(session, [failed], client, "error", planned)
+        revealed.append(entry)
+    record = _wiped(session, words, flags, valid, relation.slots)
+    if relation.slots > 1:
+        record = list(shuffle(session, record))
+    entry, rows = reveal(session, record, client, "result", planned)
+    _require_all([*revealed, entry], planned)
+    return payload + rows
+
+
+def _require_all(revealed: list[Reveal], planned: tuple[Reveal, ...]) -> None:
+    """What was passed to `reveal` is what EXPLAIN lists; sizes were announced before the run."""
+    if sorted(revealed) != sorted(one for one in planned if one.reason != "slots"):
+        raise InternalError("The run revealed something else than the plan lists.")
+
+
+def _wiped(session: Session, words: list[Shared], flags: list[Bits], valid: Bits | None, slots: int) -> list[Shared | Bits]:
+    """Every column times the row's validity; the validity itself is the last bit."""
+    if valid is None:
+        return [*words, *flags, bits.constant(session, slots, True)]
+    kept: list[Shared | Bits] = list(mux_many(session, [(valid, words)])[0]) if words else []
+    return [*kept, *bits.and_many(session, [(flag, valid) for flag in flags]), valid]
+
+
+def _output(e: Expression, scope: Scope, words: list[Shared], flags: list[Bits]) -> None:
+    """Append the words and bits of one output, as `layout` says. What stands under NULL is wiped too."""
+    session = scope.session
+    if is_quotient(e):
+        flags += divided(e, scope)
+        return
+    width = bytes_of(e, scope.columns) if e.type.kind is Kind.VARCHAR else 0
+    value = typed(e, e.type, scope, width) if e.type.kind is Kind.VARCHAR else evaluate(e, scope)
+    match value:
+        case Truth(true):
+            flags += [true, false_of(value, session)]
+            return
+        case Text(parts):
+            shares = list(parts)
+        case Number(share):
+            shares = [share]
+        case _:
+            assert_never(value)
+    null = null_of(value, session)
+    if null is not None:
+        shares = [raw(one) for one in mux_many(session, [(bits.not_(session, null), shares)])[0]]
+    words += shares
+    flags.append(scope.bit(False) if null is None else null)
+
+

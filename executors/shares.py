@@ -1,0 +1,80 @@
+"""Share tensors at operator borders: CrypTen's arithmetic and binary tensors, and packed bits.
+
+`import crypten` fails with recent torch unless a module named torch.onnx.symbolic_registry exists; an empty one is
+put in its place first (CrypTen wants it for its ONNX converter, which SDH does not use).
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.modules.setdefault("torch.onnx.symbolic_registry", types.ModuleType("torch.onnx.symbolic_registry"))
+
+from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
+
+from sdh.executors import packing  # noqa: E402
+
+Shared = ArithmeticSharedTensor | Tensor
+"""An arithmetic share: wrapped as operators hold it, or the raw int64 tensor inside a protocol."""
+
+
+def arithmetic(share: Tensor) -> ArithmeticSharedTensor:
+    """Wrap a raw int64 share; precision 0: integers."""
+    return ArithmeticSharedTensor.from_shares(share, precision=0)
+
+
+def binary(share: Tensor) -> BinarySharedTensor:
+    return BinarySharedTensor.from_shares(share, precision=0)
+
+
+def raw(shared: Any) -> Tensor:
+    """The int64 share inside an ArithmeticSharedTensor or BinarySharedTensor, or the tensor itself."""
+    share: Tensor = shared if isinstance(shared, Tensor) else shared.share
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """One XOR-shared bit a row, packed: row i is bit i % 64 of word i // 64. Spare bits hold anything."""
+
+    words: BinarySharedTensor
+    rows: int
+
+    @property
+    def share(self) -> Tensor:
+        return raw(self.words)
+
+
+def bits_of(share: Tensor, rows: int) -> Bits:
+    return Bits(binary(share), rows)
+
+
+def words_of(rows: int) -> int:
+    return packing.words_of(rows)
+
+
+def planes(values: Tensor, width: int) -> Tensor:
+    """The low `width` bits of int64 [rows] as planes int64 [width, words], lowest first."""
+    if values.is_meta:
+        return values.new_empty((width, words_of(len(values))))
+    return torch.from_numpy(packing.planes(values.contiguous().numpy(), width))
+
+
+def pack(bits: Tensor) -> Tensor:
+    """uint8 0/1 [rows] to packed int64 words."""
+    if bits.is_meta:
+        return bits.new_empty(words_of(len(bits)), dtype=torch.int64)
+    return torch.from_numpy(packing.pack_bits(bits.contiguous().numpy()))
+
+
+def unpack(words: Tensor, rows: int) -> Tensor:
+    """Packed int64 words to uint8 0/1 [rows]."""
+    if words.is_meta:
+        return words.new_empty(rows, dtype=torch.uint8)
+    return torch.from_numpy(packing.unpack_bits(words.contiguous().numpy(), rows))

@@ -1,0 +1,191 @@
+"""sqlglot's tree to SDH's: queries and relations. What is not matched is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from sqlglot import exp
+
+from sdh.errors import ParseError, TooLarge
+from sdh.parsers.check import MAXIMUM_DEPTH
+from sdh.parsers.refuse import malformed, node_name, place, refuse, shown
+from sdh.parsers.syntax import (
+    CommonTable,
+    Derived,
+    Expression,
+    Item,
+    Join,
+    OrderKey,
+    Relation,
+    Select,
+    Star,
+    Table,
+)
+from sdh.parsers.values import expression, expressions, name_parts, optional
+
+
+def select(node: exp.Expr) -> Select:
+    """A query, with or without parentheses around it."""
+    if isinstance(node, exp.Subquery) and not node.args.get("alias") and not node.args.get("joins"):
+        return select(node.this)
+    if not isinstance(node, exp.Select):
+        raise refuse(node_name(node), place(node))
+    if not node.expressions:
+        raise malformed("SELECT names nothing to select.", place(node), "Write * or expressions after it.")
+    group, order = node.args.get("group"), node.args.get("order")
+    return Select(
+        items=tuple(item(each) for each in node.expressions),
+        source=_source(node),
+        where=optional(_inside(node, "where")),
+        group_by=expressions(group.expressions) if group else (),
+        group_all=bool(group and group.args.get("all")),
+        having=optional(_inside(node, "having")),
+        distinct=node.args.get("distinct") is not None,
+        order_by=tuple(order_key(key) for key in order.expressions) if order else (),
+        limit=_constant(node.args.get("limit"), "LIMIT"),
+        offset=_constant(node.args.get("offset"), "OFFSET"),
+        common=tuple(common_table(each) for each in node.ctes),
+        at=place(node),
+    )
+
+
+def _inside(node: exp.Expr, clause: str) -> exp.Expr | None:
+    found = node.args.get(clause)
+    return found.this if isinstance(found, exp.Expr) else None
+
+
+def _constant(clause: exp.Expr | None, word: str) -> Expression | None:
+    if clause is None:
+        return None
+    column = clause.find(exp.Column)
+    if column is not None:
+        raise refuse(f"{word} of a column", place(column), "Write a number or a $parameter.")
+    return expression(clause.expression)
+
+
+def item(node: exp.Expr) -> Item:
+    match node:
+        case exp.Alias() if not isinstance(node.args["alias"], exp.Identifier):
+            raise _no_alias(node.args["alias"])
+        case exp.Alias():
+            return Item(expression(node.this), node.alias, place(node))
+        case exp.Star():
+            return Item(Star((), place(node)), "", place(node))
+        case exp.Column() if isinstance(node.this, exp.Star):
+            if len(node.parts) > 2:
+                raise refuse("party.table.*", place(node), "Give the table an alias and write alias.*.")
+            return Item(Star(name_parts(node)[:-1], place(node)), "", place(node))
+        case _:
+            return Item(expression(node), "", place(node))
+
+
+def _no_alias(node: exp.Expr) -> ParseError:
+    return malformed("This cannot be an alias.", place(node), "Write AS and a name.")
+
+
+def order_key(node: exp.Expr) -> OrderKey:
+    if isinstance(node.this, exp.Var):
+        raise refuse("ORDER BY ALL", place(node), "Name the columns to order by.")
+    return OrderKey(expression(node.this), bool(node.args.get("desc")), node.args.get("nulls_first"), place(node))
+
+
+def common_table(node: exp.CTE) -> CommonTable:
+    alias, columns = _alias(node)
+    return CommonTable(alias, columns, select(node.this), place(node.args["alias"]))
+
+
+def _alias(node: exp.Expr) -> tuple[str, tuple[str, ...]]:
+    alias = node.args.get("alias")
+    if alias and not isinstance(alias.this, exp.Identifier):
+        raise _no_alias(alias)
+    return (alias.name, tuple(column.name for column in alias.columns)) if alias else ("", ())
+
+
+# --- relations -----------------------------------------------------------------------------------
+
+
+def _source(node: exp.Select) -> Relation | None:
+    start = node.args.get("from_")
+    return _joined(start.this, node.args.get("joins") or []) if start else None
+
+
+def _joined(first: exp.Expr, joins: Sequence[exp.Join]) -> Relation:
+    """A comma binds less than JOIN: `a, b JOIN c` is a with (b JOIN c)."""
+    if len(joins) >= MAXIMUM_DEPTH:
+        raise _too_many(joins)
+    groups = [relation(first)]
+    for join in joins:
+        if join.meta.get("comma"):
+            groups.append(relation(join.this))
+        else:
+            groups[-1] = _join(groups[-1], join)
+    return reduce(lambda left, right: Join("CROSS", left, right, at=right.at), groups)
+
+
+def _join(left: Relation, node: exp.Join) -> Join:
+    side, kind, at = node.side, node.kind, place(node)
+    if kind not in ("", "INNER", "OUTER", "CROSS") or side and kind not in ("", "OUTER"):
+        raise refuse(f"{side} {kind} JOIN".strip(), at)
+    on, using = node.args.get("on"), node.args.get("using") or []
+    if (kind == "CROSS") == bool(on or using) or kind == "OUTER" and not side:
+        raise malformed("A CROSS JOIN takes no condition, and every other JOIN needs ON or USING.", at,
+                        "Add ON or USING, or write CROSS JOIN.")
+    return Join("CROSS" if kind == "CROSS" else side or "INNER", left, relation(node.this), optional(on),
+                tuple(_plain(column, "USING of anything but column names") for column in using), at)
+
+
+def _plain(node: exp.Expr, name: str) -> str:
+    if isinstance(node, exp.Column) and len(name_parts(node)) == 1:
+        node = node.this
+    if not isinstance(node, exp.Identifier):
+        raise refuse(name, place(node))
+    return node.name
+
+
+def relation(node: exp.Expr) -> Relation:
+    joins = node.args.get("joins") or []
+    match node:
+        case exp.Table():
+            return _joined_below(table(node), joins)
+        case exp.Subquery() if isinstance(node.this, (exp.Select, exp.Subquery)) and _is_query(node.this):
+            alias, columns = _alias(node)
+            return _joined_below(Derived(select(node.this), alias, columns, place(node)), joins)
+        case exp.Subquery() | exp.Paren() if not node.args.get("alias"):
+            return _joined_below(relation(node.this), joins)
+        case exp.Subquery():
+            raise refuse("An alias of a join in parentheses", place(node.args["alias"]))
+        case _:
+            raise refuse(node_name(node), place(node))
+
+
+def _is_query(node: exp.Expr) -> bool:
+    while isinstance(node, exp.Subquery) and not node.args.get("alias") and not node.args.get("joins"):
+        node = node.this
+    return isinstance(node, exp.Select)
+
+
+def _joined_below(left: Relation, joins: Sequence[exp.Join]) -> Relation:
+    if any(join.meta.get("comma") for join in joins):
+        raise refuse("A comma inside a join in parentheses", place(joins[0]), "Write CROSS JOIN.")
+    if len(joins) >= MAXIMUM_DEPTH:
+        raise _too_many(joins)
+    return reduce(_join, joins, left)
+
+
+def _too_many(joins: Sequence[exp.Join]) -> TooLarge:
+    at = place(joins[-1])
+    return TooLarge(f"The query joins more than {MAXIMUM_DEPTH} relations.", line=at.line, column=at.column,
+                    advice="Join fewer relations, or split the query.")
+
+
+def table(node: exp.Table) -> Table:
+    at = place(node)
+    if not isinstance(node.this, exp.Identifier):
+        name = node.this.name if isinstance(node.this, exp.Anonymous) else node_name(node.this)
+        raise refuse(f"The table function {shown(name)}()", at, "Attach the data to a party as a table.")
+    if node.this.meta.get("string"):
+        raise refuse("A file in place of a table", at, "Attach the file to a party and use its table's name.")
+    alias, columns = _alias(node)
+    parts = tuple(part.name for part in (node.args.get("db"), node.this) if part)
+    return Table(parts, alias, columns, at)

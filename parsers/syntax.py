@@ -1,0 +1,280 @@
+"""The syntax tree of the SQL that SDH accepts: frozen dataclasses, nothing bound yet.
+
+Every node that can be at fault carries `at`, its place in the text, which does not take part in equality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Line and column, counted from 1; 0, 0 where unknown."""
+
+    line: int = 0
+    column: int = 0
+
+
+NOWHERE = Position()
+
+
+def _at() -> Position:
+    return field(default=NOWHERE, compare=False, repr=False)
+
+
+# --- expressions ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A column: (column,), (table, column) or (party, table, column). Spelling as written, quotes removed."""
+
+    parts: tuple[str, ...]
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A numeric literal as written: '1', '2.50', '1e3'."""
+
+    text: str
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    value: str
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    value: bool
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """$name."""
+
+    name: str
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """INTERVAL 'amount' unit; amount is any accepted expression, unit one of DuckDB's words, upper case."""
+
+    amount: Expression
+    unit: str
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """operator: '-', 'NOT'."""
+
+    operator: str
+    operand: Expression
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """operator: + - * / // % || = <> < <= > >= AND OR 'IS DISTINCT FROM' 'IS NOT DISTINCT FROM'."""
+
+    operator: str
+    left: Expression
+    right: Expression
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    operand: Expression
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    operand: Expression
+    low: Expression
+    high: Expression
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    operand: Expression
+    items: tuple[Expression, ...]
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """operator: LIKE or ILIKE."""
+
+    operator: str
+    operand: Expression
+    pattern: Expression
+    escape: Expression | None = None
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """CASE [operand] WHEN ... THEN ... [ELSE default] END."""
+
+    operand: Expression | None
+    branches: tuple[tuple[Expression, Expression], ...]
+    default: Expression | None
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """CAST(operand AS type), operand::type, DATE 'text'; `attempt` for TRY_CAST. `type` is DuckDB's text."""
+
+    operand: Expression
+    type: str
+    attempt: bool = False
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function or aggregate by its DuckDB name in lower case; COUNT(*) is 'count_star' without arguments.
+
+    EXTRACT(part FROM x) is date_part('part', x). CASE-like forms COALESCE, NULLIF, GREATEST, LEAST are calls too.
+    """
+
+    function: str
+    arguments: tuple[Expression, ...]
+    distinct: bool = False
+    filter: Expression | None = None
+    at: Position = _at()
+
+
+Expression = (
+    Name | Number | String | Boolean | Null | Parameter | Interval | Unary | Binary | IsNull | Between | InList
+    | Like | Case | Cast | Call
+)
+
+
+# --- relations -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """(table,) for a public table or CTE, (party, table) for an owner's."""
+
+    parts: tuple[str, ...]
+    alias: str = ""
+    columns: tuple[str, ...] = ()
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """(SELECT ...) AS alias (columns)."""
+
+    query: Select
+    alias: str = ""
+    columns: tuple[str, ...] = ()
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """kind: INNER, LEFT, RIGHT, FULL, CROSS (a comma too). Either `on`, or `using`, or neither (CROSS)."""
+
+    kind: str
+    left: Relation
+    right: Relation
+    on: Expression | None = None
+    using: tuple[str, ...] = ()
+    at: Position = _at()
+
+
+Relation = Table | Derived | Join
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """* or table.*: `qualifier` is () or the table's name."""
+
+    qualifier: tuple[str, ...] = ()
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    expression: Expression | Star
+    alias: str = ""
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """`nulls_first` is None where the text does not say (DuckDB: NULLS LAST in both directions)."""
+
+    expression: Expression
+    descending: bool = False
+    nulls_first: bool | None = None
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class CommonTable:
+    """WITH name (columns) AS (query)."""
+
+    name: str
+    columns: tuple[str, ...]
+    query: Select
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    items: tuple[Item, ...]
+    source: Relation | None = None
+    where: Expression | None = None
+    group_by: tuple[Expression, ...] = ()
+    group_all: bool = False
+    having: Expression | None = None
+    distinct: bool = False
+    order_by: tuple[OrderKey, ...] = ()
+    limit: Expression | None = None
+    offset: Expression | None = None
+    common: tuple[CommonTable, ...] = ()
+    at: Position = _at()
+
+
+# --- statements ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    query: Select
+    analyze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """DESCRIBE table, or DESCRIBE SELECT."""
+
+    target: Table | Select
+
+
+@dataclass(frozen=True, slots=True)
+class ShowTables:
+    pass
+
+
+Statement = Select | Explain | Describe | ShowTables

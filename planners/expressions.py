@@ -1,0 +1,179 @@
+"""Bound expressions: every name is a field, every node has its SQL type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from sdh.schema import BOOLEAN, Type
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a relation. `number` is unique in a plan; `name` is for people."""
+
+    number: int
+    name: str
+    type: Type
+    nullable: bool = True
+
+    @property
+    def sql(self) -> str:
+        return f"c{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    field: Field
+
+    @property
+    def type(self) -> Type:
+        return self.field.type
+
+    @property
+    def nullable(self) -> bool:
+        return self.field.nullable
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """`sql` is the literal's text. value: None (NULL), bool, str, int (times 10^scale; days; microseconds), or
+    float for DOUBLE; an OTHER type has its text alone."""
+
+    type: Type
+    value: None | bool | int | float | str
+    sql: str
+
+    @property
+    def nullable(self) -> bool:
+        return self.value is None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operator (`+`, `AND`, `IS NULL`, `BETWEEN`, `IN`, ...) or function by its DuckDB name, lower case."""
+
+    function: str
+    arguments: tuple[Expression, ...]
+    type: Type
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    branches: tuple[tuple[Expression, Expression], ...]
+    default: Expression | None
+    type: Type
+
+    @property
+    def nullable(self) -> bool:
+        return self.default is None or self.default.nullable or any(value.nullable for _, value in self.branches)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    operand: Expression
+    type: Type
+    attempt: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        return self.operand.nullable or self.attempt
+
+
+Expression = Ref | Constant | Apply | Case | Cast
+
+COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
+DISTINCTIONS = frozenset({"IS DISTINCT FROM", "IS NOT DISTINCT FROM"})
+CONNECTIVES = frozenset({"AND", "OR", "NOT"})
+MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+STRICT = COMPARISONS | CONNECTIVES | {"+", "-", "*", "negate", "BETWEEN", "IN", "LIKE", "ILIKE", "||", "abs", "lower",
+                                      "upper", "length", "year", "month", "day", "round", "floor", "ceil"}
+"""Functions that are NULL only where an argument is."""
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:
+    match expression:
+        case Ref() | Constant():
+            return ()
+        case Apply(_, arguments):
+            return arguments
+        case Case(branches, default):
+            pairs = tuple(part for branch in branches for part in branch)
+            return pairs if default is None else (*pairs, default)
+        case Cast(operand):
+            return (operand,)
+        case _:
+            assert_never(expression)
+
+
+def rebuild(expression: Expression, parts: tuple[Expression, ...]) -> Expression:
+    """The same node over other children, given in the order of `children`."""
+    match expression:
+        case Ref() | Constant():
+            return expression
+        case Apply(function):
+            nullable = any(part.nullable for part in parts) if function in STRICT else expression.nullable
+            return replace(expression, arguments=parts, nullable=nullable)
+        case Case(branches, default):
+            count = len(branches)
+            pairs = tuple((parts[2 * i], parts[2 * i + 1]) for i in range(count))
+            return replace(expression, branches=pairs, default=None if default is None else parts[-1])
+        case Cast():
+            return replace(expression, operand=parts[0])
+        case _:
+            assert_never(expression)
+
+
+def walk(expression: Expression) -> Iterator[Expression]:
+    """All nodes, children first."""
+    for child in children(expression):
+        yield from walk(child)
+    yield expression
+
+
+def transform(expression: Expression, change: Callable[[Expression], Expression | None]) -> Expression:
+    """From the top: where `change` gives an expression it stands; elsewhere the children are transformed."""
+    changed = change(expression)
+    if changed is not None:
+        return changed
+    parts = tuple(transform(child, change) for child in children(expression))
+    return expression if parts == children(expression) else rebuild(expression, parts)
+
+
+def substitute(expression: Expression, values: dict[int, Expression]) -> Expression:
+    """References to fields whose number is in `values` replaced."""
+    return transform(expression, lambda e: values.get(e.field.number) if isinstance(e, Ref) else None)
+
+
+def references(*expressions: Expression | None) -> frozenset[int]:
+    """Numbers of the fields that are referred to."""
+    return frozenset(node.field.number for e in expressions if e is not None for node in walk(e) if isinstance(node, Ref))
+
+
+def conjuncts(predicate: Expression | None) -> tuple[Expression, ...]:
+    """The parts of nested ANDs, from left to right."""
+    match predicate:
+        case None:
+            return ()
+        case Apply("AND", arguments):
+            return tuple(part for argument in arguments for part in conjuncts(argument))
+        case _:
+            return (predicate,)
+
+
+def conjunction(parts: tuple[Expression, ...] | list[Expression]) -> Expression | None:
+    """The AND of all parts; None for none."""
+    whole: Expression | None = None
+    for part in parts:
+        whole = part if whole is None else Apply("AND", (whole, part), BOOLEAN, whole.nullable or part.nullable)
+    return whole
+
+
+def is_constant(expression: Expression) -> bool:
+    return not references(expression)
+
+
+TRUE = Constant(BOOLEAN, True, "TRUE")
+FALSE = Constant(BOOLEAN, False, "FALSE")

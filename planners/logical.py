@@ -1,0 +1,171 @@
+"""Logical plan nodes: relational algebra over fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from sdh.catalog import TableFacts
+from sdh.planners.expressions import Expression, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`columns` of a table, each as a field."""
+
+    table: TableFacts
+    columns: tuple[tuple[str, Field], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OneRow:
+    """The relation of one row without columns: SELECT without FROM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    input: Node
+    predicate: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    input: Node
+    outputs: tuple[tuple[Field, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """kind: INNER (CROSS is INNER without condition), LEFT, RIGHT, FULL. Output: the left's fields, then the right's."""
+
+    kind: str
+    left: Node
+    right: Node
+    condition: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An aggregate: function by its DuckDB name ('count_star' without argument) into `output`."""
+
+    output: Field
+    function: str
+    arguments: tuple[Expression, ...]
+    distinct: bool = False
+    filter: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Group by `keys` (none: one group that exists over nothing too). Output: keys, then calls."""
+
+    input: Node
+    keys: tuple[tuple[Field, Expression], ...]
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    expression: Expression
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    input: Node
+    keys: tuple[SortKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    input: Node
+    limit: int | None
+    offset: int
+
+
+Node = Scan | OneRow | Filter | Project | Join | Aggregate | Sort | Limit
+
+
+def inputs(node: Node) -> tuple[Node, ...]:
+    match node:
+        case Scan() | OneRow():
+            return ()
+        case Join(_, left, right):
+            return (left, right)
+        case Filter() | Project() | Aggregate() | Sort() | Limit():
+            return (node.input,)
+        case _:
+            assert_never(node)
+
+
+def with_inputs(node: Node, parts: tuple[Node, ...]) -> Node:
+    match node:
+        case Scan() | OneRow():
+            return node
+        case Join():
+            return replace(node, left=parts[0], right=parts[1])
+        case Filter() | Project() | Aggregate() | Sort() | Limit():
+            return replace(node, input=parts[0])
+        case _:
+            assert_never(node)
+
+
+def fields(node: Node) -> tuple[Field, ...]:
+    """What the node puts out, in order. Outer joins make the other side's fields nullable."""
+    match node:
+        case Scan(_, columns):
+            return tuple(field for _, field in columns)
+        case OneRow():
+            return ()
+        case Project(_, outputs):
+            return tuple(field for field, _ in outputs)
+        case Aggregate(_, keys, calls):
+            return tuple(field for field, _ in keys) + tuple(call.output for call in calls)
+        case Join(kind, left, right):
+            first, second = fields(left), fields(right)
+            if kind in ("RIGHT", "FULL"):
+                first = tuple(replace(field, nullable=True) for field in first)
+            if kind in ("LEFT", "FULL"):
+                second = tuple(replace(field, nullable=True) for field in second)
+            return first + second
+        case Filter() | Sort() | Limit():
+            return fields(node.input)
+        case _:
+            assert_never(node)
+
+
+def bottom_up(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Apply `change` to every node, inputs first."""
+    parts = tuple(bottom_up(part, change) for part in inputs(node))
+    return change(node if parts == inputs(node) else with_inputs(node, parts))
+
+
+def nodes(node: Node) -> Iterator[Node]:
+    """All nodes, inputs first."""
+    for part in inputs(node):
+        yield from nodes(part)
+    yield node
+
+
+def expressions(node: Node) -> tuple[Expression, ...]:
+    """The expressions that a node itself evaluates."""
+    match node:
+        case Scan() | OneRow() | Limit():
+            return ()
+        case Filter(_, predicate):
+            return (predicate,)
+        case Project(_, outputs):
+            return tuple(expression for _, expression in outputs)
+        case Join(_, _, _, condition):
+            return () if condition is None else (condition,)
+        case Aggregate(_, keys, calls):
+            found = [expression for _, expression in keys]
+            for call in calls:
+                found += [*call.arguments, *(() if call.filter is None else (call.filter,))]
+            return tuple(found)
+        case Sort(_, keys):
+            return tuple(key.expression for key in keys)
+        case _:
+            assert_never(node)

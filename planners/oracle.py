@@ -1,0 +1,181 @@
+"""An in-memory DuckDB with the catalog's empty tables: what names and types mean is what DuckDB says."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import duckdb
+
+from sdh.catalog import Catalog
+from sdh.errors import (
+    AmbiguousColumn,
+    NotGrouped,
+    ParameterError,
+    QuestionError,
+    TypeMismatch,
+    UnknownColumn,
+    UnknownFunction,
+    UnknownTable,
+    Unsupported,
+)
+from sdh.planners.expressions import Field
+from sdh.planners.render import literal, quote, table_sql
+from sdh.schema import Column, Kind, Schema, Type, parse_type
+
+SETTINGS = ("errors_as_json=true", "autoload_known_extensions=false", "autoinstall_known_extensions=false",
+            "python_enable_replacements=false", "enable_external_access=false", "threads=1", "lock_configuration=true")
+
+
+class Oracle:
+    """One locked connection per catalog; nothing in it but empty tables."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._connection = duckdb.connect()
+        for party in catalog.names:
+            self._connection.execute(f"CREATE SCHEMA {quote(party)}")
+        for table in catalog.tables:
+            columns = ", ".join(f"{quote(c.name)} {c.type}" for c in table.columns)
+            self._connection.execute(f"CREATE TABLE {table_sql(table.party, table.name)} ({columns})")
+        for setting in SETTINGS:
+            self._connection.execute(f"SET {setting}")
+
+    def describe(self, text: str, params: Mapping[str, object], timezone: str) -> Schema:
+        """Names and types of the result of a SELECT, as DuckDB gives them. Raises QuestionError classes."""
+        prefix = "DESCRIBE "
+        del timezone
+        try:
+            rows = self._connection.execute(prefix + text, dict(params) or None).fetchall()
+        except duckdb.Error as error:
+            raise self._question_error(error, text, len(prefix)) from None
+        return tuple(Column(name, parse_type(type_)) for name, type_, *_ in rows)
+
+    def types(self, expressions: Sequence[str], fields: Iterable[Field]) -> list[Type]:
+        """The types of SQL expressions over fields (columns named c<number>). Raises QuestionError classes."""
+        columns = ", ".join(f"CAST(NULL AS {field.type}) AS {field.sql}" for field in fields) or "0 AS nothing"
+        text = f"SELECT {', '.join(expressions)} FROM (SELECT {columns})"
+        return [column.type for column in _cached_describe(self, text)]
+
+    def value(self, expression: str) -> tuple[Type, Any]:
+        """Type and Python value of a constant SQL expression. Raises TypeMismatch."""
+        try:
+            (type_, value), = self._connection.execute(f"SELECT typeof(x), x FROM (SELECT {expression} AS x)").fetchall()
+        except duckdb.Error as error:
+            raise self._question_error(error, "", 0) from None
+        return parse_type(type_), value
+
+    def parameter(self, name: str, value: object) -> str:
+        """A parameter's value as a typed SQL literal. Raises ParameterError."""
+        match value:
+            case None:
+                return "NULL"
+            case (str() as type_, str() as text):
+                return f"CAST({literal(text)} AS {parse_type(type_)})"
+            case bool() | int() | float():
+                type_name = self._connection.execute("SELECT typeof($x)", {"x": value}).fetchone()
+                return f"CAST({literal(str(value))} AS {type_name[0] if type_name else 'NULL'})"
+            case str():
+                return literal(value)
+            case _:
+                raise ParameterError(f"The parameter ${name} is of a type that SQL does not have.",
+                                     advice="Give None, a bool, int, float, str, Decimal, date or datetime.")
+
+    def _question_error(self, error: duckdb.Error, text: str, prefix: int) -> QuestionError:
+        message, fields = _message_and_fields(error)
+        line, column = _position(text, fields, prefix)
+        kind, advice = _classify(message, fields)
+        if kind in (UnknownColumn, UnknownTable):
+            advice = self._nearest(message, kind)
+        first = message.splitlines()[0].rstrip(" .!") + "."
+        return kind(first, advice=advice, line=line, column=column, sql=text)
+
+    def _nearest(self, message: str, kind: type[QuestionError]) -> str:
+        quoted = message.split('"')
+        wanted = quoted[-2] if "does not have a column" in message else quoted[1] if len(quoted) > 1 else ""
+        if kind is UnknownTable:
+            return nearest_names(wanted, (table.full_name for table in self.catalog.tables))
+        return nearest_names(wanted, (column.name for table in self.catalog.tables for column in table.columns))
+
+
+@lru_cache(maxsize=16)
+def oracle(catalog: Catalog) -> Oracle:
+    """The oracle of a catalog; kept, since a hub asks many questions of one catalog."""
+    return Oracle(catalog)
+
+
+@lru_cache(maxsize=4096)
+def _cached_describe(source: Oracle, text: str) -> Schema:
+    return source.describe(text, {}, "UTC")
+
+
+def nearest_names(wanted: str, names: Iterable[str]) -> str:
+    """'Did you mean a, b?' with the nearest names, or the first few."""
+    unique = sorted(set(names))
+    by_lower = {name.lower(): name for name in unique}
+    near = difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {', '.join(by_lower[name] for name in near)}?"
+    return f"There are: {', '.join(unique[:8])}{', ...' if len(unique) > 8 else ''}." if unique else "There are none."
+
+
+def ring_value(type_: Type, value: Any) -> None | bool | int | float | str:
+    """A Python value that DuckDB returned as `Constant.value` holds it."""
+    match value:
+        case None | bool() | str() | float():
+            return value
+        case int():
+            return value
+        case Decimal():
+            return int(value.scaleb(type_.scale))
+        case datetime():
+            delta = value - datetime(1970, 1, 1)
+            return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        case date():
+            return (value - date(1970, 1, 1)).days
+        case _:
+            return str(value)
+
+
+def _message_and_fields(error: duckdb.Error) -> tuple[str, dict[str, str]]:
+    text = str(error)
+    start = text.find("{")
+    try:
+        fields = json.loads(text[start:])
+        return str(fields.get("exception_message", text)), fields
+    except (ValueError, AttributeError):
+        return text.split("Error: ", 1)[-1], {}
+
+
+def _position(text: str, fields: dict[str, str], prefix: int) -> tuple[int, int]:
+    if not text or "position" not in fields:
+        return 0, 0
+    before = text.encode()[: max(0, int(fields["position"]) - prefix)].decode(errors="ignore")
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def _classify(message: str, fields: dict[str, str]) -> tuple[type[QuestionError], str]:
+    kind, subtype = fields.get("type", ""), fields.get("error_subtype", "")
+    candidates = fields.get("candidates", "").split("\n")[0]
+    if subtype == "COLUMN_NOT_FOUND" or "does not have a column" in message or "Referenced table" in message:
+        return UnknownColumn, ""
+    if message.startswith("Table with name") or kind == "Table":
+        return UnknownTable, ""
+    if "Function" in kind:
+        return UnknownFunction, f"Did you mean {candidates}?" if candidates else ""
+    if "Ambiguous reference" in message:
+        return AmbiguousColumn, "Name the table before the column."
+    if "GROUP BY" in message and "must appear" in message:
+        return NotGrouped, "Add it to GROUP BY or put it in an aggregate."
+    if fields.get("exception_type") == "Not implemented":
+        return Unsupported, ""
+    return TypeMismatch, "Cast one side to the other's type." if "No function matches" in message else ""
+
+
+def is_exact_value(type_: Type) -> bool:
+    return type_.is_exact or type_.is_temporal or type_.kind is Kind.BOOLEAN

@@ -1,0 +1,233 @@
+"""The planner's two doors: `place` (before anything is counted) and `finish` (with the counted slots).
+
+Both are pure: a plan is a function of text, parameters, published facts and policies, slots and network, so that every
+node makes the same one, and its digest proves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sdh.audit import Reveal
+from sdh.catalog import Catalog, padded
+from sdh.errors import SdhError, Unsupported
+from sdh.parsers import syntax
+from sdh.parsers.parse import parse
+from sdh.planners import explain, physical
+from sdh.planners.apply_floors import apply_floors
+from sdh.planners.authorize import authorize, floors
+from sdh.planners.bind import bind
+from sdh.planners.choose import choose
+from sdh.planners.costs import LOCAL, Network
+from sdh.planners.digest import digest
+from sdh.planners.expressions import Expression, walk
+from sdh.planners.local import known
+from sdh.planners.logical import fields, nodes, Scan
+from sdh.planners.optimize import optimize
+from sdh.planners.oracle import oracle
+from sdh.planners.place import PUBLIC, Local, Top, leaves_of, place as place_nodes
+from sdh.planners.ranges import Columns, overflows
+from sdh.planners.render import node_sql
+from sdh.schema import Column, Schema
+
+VERSION = 1
+"""Of protocols, packing and plan shape: nodes of different versions refuse each other by their digests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the client asks.
+
+    params: (name, value) sorted by name; a value is None, bool, int, float, str or a (SQL type, text) pair, as
+    ('DECIMAL(9,2)', '1.50').
+    """
+
+    text: str
+    client: str
+    params: tuple[tuple[str, object], ...] = ()
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One plaintext subtree: SQL for its owner's DuckDB.
+
+    number: its index in `Placed.fragments`. party: its owner. sql: one SELECT over "party"."table" and public tables.
+    slots: upper bound of rows, from the catalog. rows: how its count is announced ('exact', 'padded', 'hidden').
+    """
+
+    number: int
+    party: str
+    sql: str
+    schema: Schema
+    slots: int
+    rows: str
+    tables: tuple[str, ...]
+    """Full names of the tables it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Step one: what runs where, from catalog facts alone."""
+
+    question: Question
+    catalog: Catalog
+    schema: Schema
+    """Of the result, DuckDB's for the same text."""
+    parties: tuple[str, ...]
+    """Who takes part, in rank order. One party: the plan is a single plaintext fragment. None: public tables alone."""
+    fragments: tuple[Fragment, ...]
+    top: Top | Local
+    leaves: tuple[Local, ...]
+    """By fragment number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Step two: protocols chosen for the announced slots."""
+
+    placed: Placed
+    slots: tuple[int, ...]
+    """By fragment number."""
+    root: physical.Release | None
+    """None for a local plan."""
+    others: tuple[physical.Node, ...]
+    """The alternatives that lost, cheapest first."""
+    digest: str
+    """Plan digest, hexadecimal SHA-256; equal at every node whatever its hash seed."""
+    reveals: tuple[Reveal, ...]
+    network: Network = LOCAL
+
+    @property
+    def is_local(self) -> bool:
+        """One owner (or none) has all that is asked for: no shares, no dealer."""
+        return self.root is None
+
+    @property
+    def may_fail(self) -> bool:
+        """An operator on shares may fail as DuckDB's would: one error bit is released in place of the rows."""
+        return any(reveal.reason == "error" for reveal in self.reveals)
+
+    def explain(self) -> str:
+        """The plan as a tree: where each node runs, what it costs, what it reveals to whom, what is known beforehand."""
+        return explain.explain(self)
+
+
+def query_of(text: str) -> syntax.Select:
+    """The SELECT that a text asks or EXPLAINs. Raises QuestionError."""
+    match parse(text):
+        case syntax.Select() as query:
+            return query
+        case syntax.Explain(query):
+            return query
+        case syntax.Describe(syntax.Select() as query):
+            return query
+        case _:
+            raise Unsupported("Only SELECT can be planned.", sql=text)
+
+
+def place(question: Question, catalog: Catalog) -> Placed:
+    """Parse, bind, optimize, place and authorize. Raises QuestionError and PolicyError."""
+    try:
+        return _place(question, catalog)
+    except SdhError as error:
+        error.sql = error.sql or question.text
+        raise
+
+
+def _place(question: Question, catalog: Catalog) -> Placed:
+    query = query_of(question.text)
+    source = oracle(catalog)
+    params = dict(question.params)
+    schema = source.describe(_select_text(question.text), params, question.timezone)
+    node = optimize(bind(query, source, params, schema))
+    authorize(node, catalog, question.client)
+    node = optimize(apply_floors(node, floors(catalog, question.client)))
+    top = place_nodes(node)
+    leaves = (top,) if isinstance(top, Local) else leaves_of(top)
+    names = tuple(name for name in catalog.names if any(leaf.party == name for leaf in leaves))
+    fragments = tuple(_fragment(i, leaf, names, catalog) for i, leaf in enumerate(leaves))
+    placed = Placed(question, catalog, schema, names, fragments, top, leaves)
+    if isinstance(top, Top):
+        finish(placed, tuple(fragment.slots for fragment in fragments))  # what cannot run is refused before anything runs
+    return placed
+
+
+def _select_text(text: str) -> str:
+    """The SELECT behind EXPLAIN [ANALYZE] or DESCRIBE, padded so that positions stay those of the whole text."""
+    start = 0
+    for word in ("EXPLAIN", "ANALYZE", "DESCRIBE"):
+        rest = text[start:]
+        stripped = rest.lstrip()
+        if stripped[: len(word)].upper() == word and not stripped[len(word): len(word) + 1].isidentifier():
+            start += len(rest) - len(stripped) + len(word)
+    kept = "".join(c if c == "\n" else " " for c in text[:start])
+    return kept + text[start:].rstrip().rstrip(";")
+
+
+def _fragment(number: int, leaf: Local, names: tuple[str, ...], catalog: Catalog) -> Fragment:
+    party = leaf.party or (names[0] if names else PUBLIC)
+    rows = catalog.party(party).policy.rows if party else "exact"
+    schema = tuple(Column(f.sql, f.type, f.nullable) for f in fields(leaf.node))
+    tables = tuple(sorted({n.table.full_name for n in nodes(leaf.node) if isinstance(n, Scan)}))
+    bound = known(leaf.node).rows
+    return Fragment(number, party, node_sql(leaf.node), schema, bound if rows == "exact" else padded(bound), rows, tables)
+
+
+def finish(placed: Placed, slots: tuple[int, ...], network: Network = LOCAL) -> Plan:
+    """Choose protocols by cost for these slots (by fragment number). Raises Unsupported, WidthError."""
+    if isinstance(placed.top, Local):
+        return _with_digest(Plan(placed, slots, None, (), "", _reveals(placed, None), network))
+    inputs = {leaf: _input(placed.fragments[i], leaf, slots[i]) for i, leaf in enumerate(placed.leaves)}
+    root, others = choose(placed.top, inputs, len(placed.parties), network)
+    return _with_digest(Plan(placed, slots, root, others, "", _reveals(placed, root), network))
+
+
+def _with_digest(plan: Plan) -> Plan:
+    placed = plan.placed
+    return replace(plan, digest=digest((VERSION, placed.question, placed.catalog, placed.schema, placed.parties,
+                                        placed.fragments, plan.slots, plan.root, plan.reveals, plan.network)))
+
+
+def _input(fragment: Fragment, leaf: Local, slots: int) -> physical.Input:
+    facts = known(leaf.node)
+    for f in fields(leaf.node):
+        if f.number in facts.why:
+            raise facts.why[f.number]
+    columns = tuple(facts.columns[f.number] for f in fields(leaf.node))
+    numbers = {f.number for f in fields(leaf.node)}
+    keys = tuple(key for key in facts.keys if key <= numbers)
+    return physical.Input(fragment.number, fragment.party, slots, columns, keys, facts.single)
+
+
+def _reveals(placed: Placed, root: physical.Release | None) -> tuple[Reveal, ...]:
+    client = placed.question.client
+    columns = ", ".join(column.name for column in placed.schema)
+    if root is None:
+        return (Reveal("result", f"the rows of the result ({columns})", client),)
+    hidden = len(root.outputs) - root.visible
+    found = [Reveal("result", f"the rows of the result ({columns}{f' and {hidden} sort keys' if hidden else ''})", client)]
+    if _may_fail(root):
+        found.append(Reveal("error", "one bit in place of the rows: whether an operator failed", client))
+    for fragment in placed.fragments:
+        if fragment.rows != "hidden":
+            found.append(Reveal("slots", f"the {fragment.rows} row count of fragment {fragment.number}", "everyone"))
+    return tuple(sorted(found))
+
+
+def _may_fail(root: physical.Release) -> bool:
+    columns = physical.traits(root.input).ranges
+    if any(_overflows(e, columns) for _, e in root.outputs):
+        return True
+    return _node_may_fail(root.input)
+
+
+def _node_may_fail(node: physical.Node) -> bool:
+    below = [physical.traits(part).ranges for part in physical.inputs(node)]
+    columns: Columns = {number: column for one in below for number, column in one.items()}
+    own = any(_overflows(e, columns) for e in physical.expressions(node))
+    return own or any(_node_may_fail(part) for part in physical.inputs(node))
+
+
+def _overflows(e: Expression, columns: Columns) -> bool:
+    return any(overflows(part, columns) for part in walk(e))

@@ -1,0 +1,69 @@
+"""Rule: move every conjunct of WHERE, HAVING and ON as far down as it means the same."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from sdh.planners.expressions import Expression, conjunction, conjuncts, references, substitute
+from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, fields, with_inputs
+
+Conjuncts = tuple[Expression, ...]
+
+
+def push_filters(node: Node) -> Node:
+    """Conjuncts over one side of a join go to that side; those over both become the join's condition."""
+    return _push(node, ())
+
+
+def _push(node: Node, wanted: Conjuncts) -> Node:
+    match node:
+        case Filter(input, predicate):
+            return _push(input, (*wanted, *conjuncts(predicate)))
+        case Project(input, outputs):
+            values = {field.number: e for field, e in outputs}
+            return Project(_push(input, tuple(substitute(c, values) for c in wanted)), outputs)
+        case Sort(input):
+            return with_inputs(node, (_push(input, wanted),))
+        case Join():
+            return _push_join(node, wanted)
+        case Aggregate(input, keys, calls):
+            by_key = {field.number: e for field, e in keys}
+            below = tuple(c for c in wanted if references(c) and references(c) <= by_key.keys())
+            inner = _push(input, tuple(substitute(c, by_key) for c in below))
+            return _filtered(Aggregate(inner, keys, calls), tuple(c for c in wanted if c not in below))
+        case Limit(input):
+            return _filtered(with_inputs(node, (_push(input, ()),)), wanted)
+        case Scan() | OneRow():
+            return _filtered(node, wanted)
+        case _:
+            assert_never(node)
+
+
+def _push_join(join: Join, wanted: Conjuncts) -> Node:
+    left, right = (frozenset(f.number for f in fields(side)) for side in (join.left, join.right))
+    on = conjuncts(join.condition)
+    match join.kind:
+        case "INNER":
+            on, above = (*on, *wanted), ()
+            to_left = to_right = on
+        case "LEFT":
+            to_left, to_right = wanted, on
+            above = tuple(c for c in wanted if not _over(c, left))
+        case "RIGHT":
+            to_left, to_right = on, wanted
+            above = tuple(c for c in wanted if not _over(c, right))
+        case _:
+            to_left, to_right, above = (), (), wanted
+    down_left = tuple(c for c in to_left if _over(c, left))
+    down_right = tuple(c for c in to_right if _over(c, right))
+    rest = tuple(c for c in on if c not in down_left and c not in down_right)
+    return _filtered(Join(join.kind, _push(join.left, down_left), _push(join.right, down_right), conjunction(rest)), above)
+
+
+def _over(conjunct: Expression, numbers: frozenset[int]) -> bool:
+    return bool(references(conjunct)) and references(conjunct) <= numbers
+
+
+def _filtered(node: Node, wanted: Conjuncts) -> Node:
+    predicate = conjunction(wanted)
+    return node if predicate is None else Filter(node, predicate)

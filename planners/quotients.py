@@ -1,0 +1,92 @@
+"""Quotients as exact pairs: numerator and divisor as integers, for comparing by cross-multiplication and dividing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from sdh.errors import Unsupported, WidthError
+from sdh.planners.expressions import Apply, Constant, Expression
+from sdh.planners.ranges import QUOTIENTS, WORD, Columns, Range, range_of, scale_of
+from sdh.schema import FLOATING
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """numerator * up / (divisor * down); a numerator or divisor that is None is 1."""
+
+    numerator: Expression | None
+    up: int
+    divisor: Expression | None
+    down: int
+
+    def top(self, columns: Columns) -> Range:
+        return _range(self.numerator, self.up, columns)
+
+    def bottom(self, columns: Columns) -> Range:
+        return _range(self.divisor, self.down, columns)
+
+
+def _range(e: Expression | None, factor: int, columns: Columns) -> Range:
+    return (Range(1, 1) if e is None else range_of(e, columns)).times(factor)
+
+
+def is_quotient(e: Expression) -> bool:
+    return isinstance(e, Apply) and e.function in QUOTIENTS
+
+
+def pair_of(e: Expression) -> Pair:
+    """An expression as a pair of exact integers. Raises Unsupported for a DOUBLE that is no quotient."""
+    match e:
+        case Apply(function, (numerator, divisor)) if function in QUOTIENTS:
+            if numerator.type.kind in FLOATING or divisor.type.kind in FLOATING:
+                raise Unsupported("Dividing DOUBLE values on shares is not supported.", advice="Cast to DECIMAL first.")
+            up, down = scale_of(divisor.type), scale_of(numerator.type)
+            least = min(up, down)
+            return Pair(numerator, 10 ** (up - least), divisor, 10 ** (down - least))
+        case Constant(_, bool() | None):
+            return Pair(None, 0, None, 1)
+        case Constant(type_, int() as value) if type_.is_exact:
+            exact = Fraction(value, 10 ** scale_of(type_))
+            return Pair(None, exact.numerator, None, exact.denominator)
+        case Constant(_, float() as value):
+            exact = Fraction(Decimal(repr(value)))
+            return Pair(None, exact.numerator, None, exact.denominator)
+        case _ if e.type.is_exact:
+            return Pair(e, 1, None, 10 ** scale_of(e.type))
+        case _:
+            raise Unsupported(f"Comparing a quotient with a {e.type} on shares is not supported.",
+                              advice="Compare with an integer or DECIMAL.")
+
+
+def crossed(a: Pair, b: Pair, columns: Columns) -> tuple[Range, Range]:
+    """The ranges of a.top * b.bottom and b.top * a.bottom. Raises WidthError."""
+    left, right = a.top(columns) * b.bottom(columns), b.top(columns) * a.bottom(columns)
+    if not (left.within(WORD) and right.within(WORD)):
+        raise WidthError("Comparing a quotient might not fit 63 bits on shares.",
+                         advice="Declare tighter bounds= for its columns, or compare with a shorter constant.")
+    return left, right
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How a released quotient is divided: widths of |top| and |bottom| and bits behind the point."""
+
+    top: int
+    bottom: int
+    fraction: int
+
+    @property
+    def bits(self) -> int:
+        return self.top + self.fraction
+
+
+def division_of(e: Expression, columns: Columns) -> Division:
+    """Raises WidthError, Unsupported."""
+    pair = pair_of(e)
+    top, bottom = pair.top(columns), pair.bottom(columns)
+    widths = [max(max(abs(r.low), abs(r.high)).bit_length(), 1) for r in (top, bottom)]
+    if widths[0] > 62 or widths[1] > 60:
+        raise WidthError("A quotient might not fit 62 bits on shares.", advice="Declare tighter bounds= for its columns.")
+    return Division(widths[0], widths[1], widths[1] + 54)

@@ -1,0 +1,29 @@
+"""The record of what was revealed: one entry for each thing that leaves the shares or a party. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reveal:
+    """`what` is shown `to` a receiver for `reason`. EXPLAIN lists a plan's reveals; a run passes the same to `reveal`.
+
+    reason: 'result' (the released rows), 'error' (one bit: did any operator fail), 'slots' (a padded count).
+    to: a party, client or 'everyone'.
+    """
+
+    reason: str
+    what: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"{self.what} -> {self.to} ({self.reason})"
+
+    def to_message(self) -> dict[str, Any]:
+        return {"reason": self.reason, "what": self.what, "to": self.to}
+
+
+def reveal_from_message(message: dict[str, Any]) -> Reveal:
+    return Reveal(str(message["reason"]), str(message["what"]), str(message["to"]))

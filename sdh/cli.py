@@ -1,0 +1,244 @@
+"""The command `sdh`: query, explain, demo.
+
+Rows go to stdout, everything else to stderr. Exit codes: 0 done; 1 the question, a policy, a store or its data;
+2 usage; 3 a fault of the run; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import sdh
+from sdh.errors import Cancelled, RuntimeFault, SdhError
+from sdh.formats import Format
+from sdh.policy import FACTS, ROWS, Policy
+
+app = typer.Typer(name="sdh", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="One SQL question over the data of several owners; every row stays with its owner.")
+
+Sql = Annotated[str, typer.Argument(metavar="SQL", help="The question; - reads it from standard input.")]
+Parties = Annotated[list[str] | None, typer.Option("--party", "-p", metavar="NAME=PATH",
+                    help="A party and its store: a .duckdb, .parquet or .csv file, or a folder of them.")]
+Policies = Annotated[list[str] | None, typer.Option("--policy", metavar="NAME=FILE|open",
+                     help="A party's policy: 'open' grants the client everything; a file holds GRANT statements and, "
+                          "if need be, SET floor = 1, SET rows = exact, SET facts = measured. Without one: nothing.")]
+Publics = Annotated[list[str] | None, typer.Option("--public", metavar="NAME=PATH",
+                    help="A table that everyone may know: a .parquet or .csv file.")]
+Params = Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE",
+                   help="The value of $NAME: a number, date, true, false, null, or text ('quoted' to be sure).")]
+Keys = Annotated[list[str] | None, typer.Option("--key", metavar="PARTY.TABLE=COLUMN,...",
+                 help="Columns that are unique together; checked against the data.")]
+Client = Annotated[str, typer.Option("--client", help="Who asks: the name that grants are made to.")]
+Zone = Annotated[str, typer.Option("--timezone", help="The time zone of the question.")]
+
+
+@app.command()
+def query(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
+          key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC",
+          form: Annotated[Format, typer.Option("--format", "-f", help="How the rows are written.")] = Format.TABLE,
+          timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds until it is given up.")] = None
+          ) -> None:
+    """Ask one question, on secret shares where it crosses owners."""
+    asked = _asked(sql, party, policy, public, param, key)
+    if form is Format.ARROW and sys.stdout.isatty():
+        raise typer.BadParameter("Arrow is binary: send it to a file or a program.", param_hint="--format")
+    from sdh.progress import Meter
+
+    with _told(), asked.hub(client, timezone) as hub:
+        with Meter(_stderr()) as meter:
+            result = hub.sql(asked.sql, params=asked.params, timeout=timeout, progress=meter)
+        _write(result, form)
+
+
+@app.command()
+def explain(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
+            key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC") -> None:
+    """Show the plan: what runs where, what it costs, and what it reveals to whom. Nothing is run."""
+    asked = _asked(sql, party, policy, public, param, key)
+    with _told(), asked.hub(client, timezone) as hub:
+        typer.echo(hub.explain(asked.sql, params=asked.params))
+
+
+@app.command()
+def demo(scale: Annotated[float, typer.Option("--scale", help="TPC-H scale factor.")] = 0.1) -> None:
+    """Three questions over TPC-H data of two owners, checked against plain DuckDB."""
+    from sdh import demo as program
+
+    with _told():
+        code = program.run(scale, Console(highlight=False), _stderr())
+    raise typer.Exit(code)
+
+
+# What is asked
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of a command, read."""
+
+    sql: str
+    parties: dict[str, str]
+    policies: dict[str, Policy]
+    public: dict[str, str]
+    params: dict[str, object]
+    keys: dict[str, dict[str, list[tuple[str, ...]]]]
+
+    @contextmanager
+    def hub(self, client: str, timezone: str) -> Iterator[Any]:
+        """A hub with these parties and public tables. Raises StoreError."""
+        with sdh.connect(client=client, timezone=timezone) as hub:
+            for name, path in self.parties.items():
+                hub.attach(name, path, policy=self.policies.get(name), keys=self.keys.get(name))
+            for name, path in self.public.items():
+                hub.publish(name, path)
+            yield hub
+
+
+def _asked(sql: str, party: list[str] | None, policy: list[str] | None, public: list[str] | None,
+           param: list[str] | None, key: list[str] | None) -> Asked:
+    parties = _pairs(party, "--party")
+    policies = _pairs(policy, "--policy")
+    for name in policies.keys() - parties.keys():
+        raise typer.BadParameter(f"There is no --party {name}.", param_hint="--policy")
+    with _told():
+        granted = {name: _policy(text) for name, text in policies.items()}
+    text = sys.stdin.read() if sql == "-" else sql
+    params = {name: parameter(value) for name, value in _pairs(param, "--param").items()}
+    return Asked(text, parties, granted, _pairs(public, "--public"), params, _keys(key, parties))
+
+
+def _pairs(options: list[str] | None, hint: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{option!r} is not NAME=VALUE.", param_hint=hint)
+        if name in found:
+            raise typer.BadParameter(f"{name!r} is given twice.", param_hint=hint)
+        found[name] = value
+    return found
+
+
+def _keys(options: list[str] | None, parties: dict[str, str]) -> dict[str, dict[str, list[tuple[str, ...]]]]:
+    """--key options by party and table; one table may have several."""
+    found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
+    for option in options or []:
+        where, equals, columns = option.partition("=")
+        party, dot, table = where.partition(".")
+        if not (equals and dot and table and columns) or party not in parties:
+            raise typer.BadParameter(f"{option!r} is not PARTY.TABLE=COLUMN,... of a given party.", param_hint="--key")
+        found.setdefault(party, {}).setdefault(table, []).append(tuple(name.strip() for name in columns.split(",")))
+    return found
+
+
+def parameter(text: str) -> object:
+    """The value that an option's text stands for."""
+    words: dict[str, object] = {"null": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    for kind in (int, Decimal, date.fromisoformat, datetime.fromisoformat):
+        try:
+            value = kind(text)
+        except (ValueError, InvalidOperation):
+            continue
+        if not isinstance(value, Decimal) or value.is_finite():
+            return value
+    return text
+
+
+def _policy(text: str) -> Policy:
+    """'open', or a file of GRANT and SET statements. Raises UnknownDeclaration; a missing file is a usage error."""
+    if text == "open":
+        return Policy.open()
+    path = Path(text)
+    if not path.is_file():
+        raise typer.BadParameter(f"There is no policy file {text!r}; the word 'open' grants everything.",
+                                 param_hint="--policy")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    statements = "\n".join(line.partition("--")[0] for line in lines).split(";")
+    settings: dict[str, Any] = {}
+    grants = []
+    for statement in filter(str.strip, statements):
+        words = statement.replace("=", " ").replace("'", " ").split()
+        match [word.lower() for word in words]:
+            case ["set", "floor", number] if number.isdecimal():
+                settings["floor"] = int(number)
+            case ["set", "rows", rows] if rows in ROWS:
+                settings["rows"] = rows
+            case ["set", "facts", facts] if facts in FACTS:
+                settings["facts"] = facts
+            case _:
+                grants.append(statement)
+    return Policy.parse(";".join(grants), **settings)
+
+
+# What is said
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """SDH's errors as one sentence on stderr, a caret under the SQL, and the exit code of whose fault it is."""
+    try:
+        yield
+    except SdhError as error:
+        console = _stderr()
+        console.print(Text.assemble(("error: ", "bold red"), f"{error.message} {error.advice}".strip()), soft_wrap=True)
+        if caret := error.caret():
+            console.print(Text(caret), soft_wrap=True)
+        raise typer.Exit(code_of(error)) from None
+
+
+def code_of(error: SdhError) -> int:
+    match error:
+        case Cancelled():
+            return 130
+        case RuntimeFault():
+            return 3
+        case _:
+            return 1
+
+
+def _write(result: Any, form: Format) -> None:
+    from sdh import formats
+
+    match form:
+        case Format.TABLE:
+            console = Console(highlight=False)
+            # A file or pipe has no width to fit: nothing is cut there.
+            console.print(formats.rich_table(result), width=None if console.is_terminal else 10_000)
+            rows = f"{len(result):,} row{'' if len(result) == 1 else 's'}"
+            _stderr().print(Text(f"{rows} in {result.cost}", style="dim"), soft_wrap=True)
+            for reveal in result.revealed:
+                _stderr().print(Text(f"revealed: {reveal}", style="dim"), soft_wrap=True)
+        case Format.CSV:
+            sys.stdout.writelines(formats.csv_lines(result))
+        case Format.JSON:
+            sys.stdout.writelines(formats.json_lines(result))
+        case Format.ARROW:
+            formats.write_arrow(result, sys.stdout.buffer)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""One party's part in one query.
+
+1. Check what the hub says: the receiver's key, this party's own entry in the catalog, the public tables.
+2. Plan, step one, and run the own fragments; announce their slots by the row policy.
+3. Meet the other parties and the dealer on fresh links; exchange hellos: nonce parts, question, slots.
+4. Plan, step two; trace the dealing list; encode the own rows. Whoever fails here fails before anything is shared.
+5. Exchange session digests: equal digests from all say that all are ready. The dealer compares them too.
+6. Run on shares; the result's share goes to the client, sealed to its key. The links end, the seeds are dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdh.connectors.wire import Identity, Link, handshake
+from sdh.errors import PlanMismatch
+from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
+from sdh.planners.plan import Placed, Plan, finish, place
+from sdh.serving import Door, Start, dial
+from sdh.session import (
+    DIGEST,
+    NONCE,
+    Hello,
+    Member,
+    Nonces,
+    commitment,
+    hello_from_message,
+    local_digest,
+    seal,
+    session_digest,
+)
+from sdh.store import Holdings
+from sdh.turn import Answer, Say, Turn
+
+PROGRESS_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A node at one query. `ready` waits for the runtime's imports, `say` reports to the hub."""
+
+    start: Start
+    identity: Identity
+    door: Door
+    holdings: Holdings
+    nonces: Nonces
+    turn: Turn
+    ready: Callable[[], None]
+    say: Say
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    def play(self, order: Order) -> Answer:
+        """Raises SdhError; nothing was shared before the digests were compared."""
+        self._check(order)
+        self.turn.operator = "planning"
+        placed = place(order.question, order.catalog)
+        if placed.parties != tuple(party.name for party in order.parties):
+            raise PlanMismatch(f"{self.name}'s plan has other parties than the hub says.", advice=UNSHARED)
+        tables = self._fragments(placed, order.question.timezone)
+        slots = {fragment.number: announced(fragment, tables[fragment.number].num_rows)
+                 for fragment in placed.fragments if fragment.number in tables}
+        if order.dealer is None:
+            return self._alone(order, placed, tables, slots)
+        return self._together(order, order.dealer, placed, tables, slots)
+
+    def _check(self, order: Order) -> None:
+        hub = self.start.hub
+        if (order.receiver.name, order.receiver.public) != (hub.name, hub.public) or order.question.client != hub.name:
+            raise PlanMismatch(f"{self.name} does not know the receiver {order.receiver.name}.", advice=UNSHARED)
+        self.holdings.check(order.catalog)
+
+    def _fragments(self, placed: Placed, timezone: str) -> dict[int, Any]:
+        from sdh.executors.local import run_fragment
+
+        connection = self.holdings.connection(timezone)
+        self.turn.on_cancel(connection.interrupt)
+        tables = {}
+        for fragment in placed.fragments:
+            if fragment.party == self.name:
+                self.turn.operator = f"fragment {fragment.number}"
+                tables[fragment.number] = run_fragment(connection, fragment)
+                self.turn.check()
+        return tables
+
+    # --- one owner ---
+
+    def _alone(self, order: Order, placed: Placed, tables: dict[int, Any], slots: dict[int, int]) -> Answer:
+        from sdh.executors.local import to_stream
+
+        plan = self._finish(placed, slots)
+        nonce = self.nonces.draw()
+        self.nonces.use([nonce])
+        digest = local_digest(plan.digest, order.parties[0], order.receiver, nonce)
+        payload = to_stream(tables[0])
+        return {"session": digest.hex(), "cost": {}}, seal(payload, self.name, order.receiver.public, digest)
+
+    # --- several owners ---
+
+    def _together(self, order: Order, dealer: Member, placed: Placed, tables: dict[int, Any],
+                  slots: dict[int, int]) -> Answer:
+        self.turn.operator = "meeting the other parties"
+        links = self._meet(order.parties)
+        dealing_link = self._connect(dealer, initiator=True)
+        nonce = self.nonces.draw()
+        asked = question_digest(order.question, order.catalog)
+        hellos = self._greet(order, links, Hello(nonce, asked, tuple(slots.items())))
+        dealing_link.send("hello", commitment(nonce))
+        nonces = [*(hello.nonce for hello in hellos), dealing_link.receive("hello", NONCE)]
+        self.nonces.use(nonces)
+        plan = self._finish(placed, agreed_slots(placed, order.parties, hellos))
+        return self._share(order, dealer, plan, tables, links, dealing_link, nonces)
+
+    def _share(self, order: Order, dealer: Member, plan: Plan, tables: dict[int, Any], links: Mapping[int, Link],
+               dealing_link: Link, nonces: Sequence[bytes]) -> Answer:
+        self.ready()
+        from sdh.executors import dealing, secure
+        from sdh.executors.runtime import Session
+
+        rank = plan.placed.parties.index(self.name)
+        self.turn.operator = "tracing"
+        items, planned = secure.trace(plan, self.name)
+        self.turn.operator = "encoding"
+        inputs = secure.encode(plan, self.name, tables)
+        tables.clear()
+        self.turn.operator = "comparing digests"
+        listed = dealing.list_digest(items)
+        digest = session_digest(plan.digest, order.parties, dealer, order.receiver, nonces, listed)
+        self._compare(order, links, dealing_link, digest, listed)
+        if rank == 0:
+            dealing_link.send_message({"items": dealing.list_to_json(items)})
+        session = Session(rank, plan.placed.parties, links, dealing_link, digest, expected=items)
+        self.turn.operator = "the run on shares"
+        try:
+            with Reporter(session.meter, planned.total.sent, self.say):
+                payload = secure.run(plan, session, inputs)
+        finally:
+            session.close()
+        self._part(links, dealing_link)
+        cost = {label: [spent.sent, spent.rounds, spent.dealt, spent.seconds]
+                for label, spent in session.meter.operators.items()}
+        return {"session": digest.hex(), "cost": cost}, seal(payload, self.name, order.receiver.public, digest)
+
+    def _finish(self, placed: Placed, slots: Mapping[int, int]) -> Plan:
+        self.turn.operator = "planning"
+        plan = finish(placed, tuple(slots[fragment.number] for fragment in placed.fragments))
+        self.say({"say": "planned", "slots": list(plan.slots), "digest": plan.digest})
+        return plan
+
+    # --- links ---
+
+    def _meet(self, parties: Sequence[Member]) -> dict[int, Link]:
+        """A fresh link to every other party, by rank: the lower dials. All meet in one order: none wait in a ring."""
+        own = [party.name for party in parties].index(self.name)
+        return {rank: self._connect(member, initiator=own < rank) for rank, member in enumerate(parties) if rank != own}
+
+    def _connect(self, member: Member, *, initiator: bool) -> Link:
+        session = self.turn.identifier
+        raw = (dial(member.address, "data", session, self.name) if initiator
+               else self.door.take("data", session, member.name))
+        return handshake(self.turn.guard(raw), self.identity, member.name, member.public, initiator=initiator,
+                         context=b"data" + session.encode())
+
+    def _greet(self, order: Order, links: Mapping[int, Link], mine: Hello) -> list[Hello]:
+        """The hellos of all parties by rank. Raises PlanMismatch when one was asked another question."""
+        for link in links.values():
+            link.send_message(mine.to_message())
+        hellos = []
+        for rank, party in enumerate(order.parties):
+            hello = hello_from_message(links[rank].receive_message(), party.name) if rank in links else mine
+            if hello.question != mine.question:
+                raise PlanMismatch(f"{party.name} was told another question or catalog than {self.name}.",
+                                   advice=UNSHARED)
+            hellos.append(hello)
+        return hellos
+
+    def _compare(self, order: Order, links: Mapping[int, Link], dealing_link: Link, digest: bytes,
+                 listed: bytes) -> None:
+        """Nobody has shared anything when this raises PlanMismatch."""
+        for link in links.values():
+            link.send("session", digest)
+        dealing_link.send("session", digest + listed)
+        for rank, link in links.items():
+            if link.receive("session", DIGEST) != digest:
+                raise PlanMismatch(f"{order.parties[rank].name} planned another run than {self.name}.",
+                                   advice=UNSHARED)
+
+    def _part(self, links: Mapping[int, Link], dealing_link: Link) -> None:
+        """Leave together: a link that ended earlier could take with it what its peer has not read."""
+        for link in (*links.values(), dealing_link):
+            link.send("end", b"")
+        for link in links.values():
+            link.receive("end", 0)
+        for link in (*links.values(), dealing_link):
+            link.close()
+
+
+class Reporter:
+    """Tells the hub some times a second how many of the planned bytes were sent. Public sizes only."""
+
+    def __init__(self, meter: Any, planned: int, say: Say) -> None:
+        self._meter, self._planned, self._say = meter, planned, say
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, daemon=True, name="progress")
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *fault: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _report(self) -> None:
+        while not self._over.wait(PROGRESS_SECONDS):
+            operators = list(self._meter.operators.items())
+            done = sum(cost.sent for _, cost in operators)
+            label = operators[-1][0] if operators else ""
+            self._say({"say": "progress", "done": done, "planned": self._planned, "label": label})

@@ -1,0 +1,175 @@
+"""What a question gives back: rows, and with them the plan, what it cost and what was revealed to whom."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from sdh.audit import Reveal
+from sdh.planners.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+SHOWN_ROWS = 50
+"""Rows that a notebook shows."""
+
+
+Spent = Sequence[float]
+"""Of one operator at one party: bytes sent, rounds, bytes dealt to it, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run cost, as measured.
+
+    seconds: from the question to the rows, on the client's clock. bytes: sent to other parties, by party. rounds: of
+    communication among parties. dealer_bytes: sent by the dealer. operators: by party and operator, in plan order.
+    """
+
+    seconds: float = 0.0
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    rounds: int = 0
+    dealer_bytes: int = 0
+    operators: Mapping[str, Mapping[str, Spent]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        sent = ", ".join(f"{party} {megabytes(count)}" for party, count in self.bytes.items())
+        parts = [f"{self.seconds:.1f} s", f"sent by {sent}" if sent else "",
+                 f"{self.rounds:,} rounds" if self.rounds else "",
+                 f"{megabytes(self.dealer_bytes)} from the dealer" if self.dealer_bytes else ""]
+        return ", ".join(part for part in parts if part)
+
+
+def cost_of(seconds: float, operators: Mapping[str, Mapping[str, Spent]]) -> Cost:
+    """The cost of a run that took `seconds`, from what every party reports of its operators."""
+    sums = {party: [sum(column) for column in zip(*spent.values(), strict=True)] or [0, 0, 0, 0]
+            for party, spent in operators.items()}
+    return Cost(seconds, {party: int(total[0]) for party, total in sums.items()},
+                max((int(total[1]) for total in sums.values()), default=0),
+                sum(int(total[2]) for total in sums.values()), operators)
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes for people: 512 B, 1.5 kB, 23.4 MB (powers of 1000)."""
+    size, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while size >= 999.5:
+        size, unit = size / 1000, next(units, "PB")
+    return f"{count} B" if unit == "B" else f"{size:.{0 if size >= 100 else 1}f} {unit}"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Result:
+    """The rows of one question.
+
+    plan: None for SHOW and DESCRIBE. revealed: what left the shares or a party, as EXPLAIN had listed it.
+    """
+
+    table: pa.Table
+    plan: Plan | None = None
+    cost: Cost = field(default_factory=Cost)
+    revealed: tuple[Reveal, ...] = ()
+
+    def arrow(self) -> pa.Table:
+        """The rows with the column names and types that DuckDB gives for the same text; names may repeat."""
+        return self.table
+
+    def df(self) -> pd.DataFrame:
+        """The rows as DuckDB's df() gives them: DECIMAL and HUGEINT become float64 (arrow and fetchall keep digits)."""
+        with self._relation() as relation:
+            frame: pd.DataFrame = relation.df()
+            return frame
+
+    def pl(self) -> pl.DataFrame:
+        """The rows as DuckDB's pl() gives them; a repeated column name gets a number."""
+        with self._relation() as relation:
+            return relation.pl()
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """The rows as tuples of the Python values that DuckDB's fetchall gives."""
+        if any(pa.types.is_timestamp(kind) and kind.tz is not None for kind in self.table.schema.types):
+            # DuckDB needs the package pytz for these, pyarrow does not.
+            return list(zip(*(column.to_pylist() for column in self.table.columns), strict=True))
+        with self._relation() as relation:
+            return relation.fetchall()
+
+    def texts(self, limit: int | None = None) -> list[tuple[str | None, ...]]:
+        """The first `limit` rows with every value as DuckDB prints it; NULL is None."""
+        with self._relation(as_text=True) as relation:
+            return (relation if limit is None else relation.limit(limit)).fetchall()
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.table.column_names)
+
+    @property
+    def types(self) -> list[str]:
+        """DuckDB's name of each column's type."""
+        with self._relation() as relation:
+            return [str(kind) for kind in relation.types]
+
+    def explain(self) -> str:
+        """The plan that ran, then what each operator spent at each party. Raises ValueError where there was no plan."""
+        if self.plan is None:
+            raise ValueError("SHOW and DESCRIBE have no plan.")
+        measured = [f"  {party:<16} {name:<24} {_spent(spent)}"
+                    for party, operators in self.cost.operators.items() for name, spent in operators.items()]
+        return "\n".join([self.plan.explain(), "", f"measured: {self.cost}", *measured])
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __repr__(self) -> str:
+        with self._relation() as relation:
+            return str(relation)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(name)}<br><small>{html.escape(kind)}</small></th>"
+                       for name, kind in zip(self.columns, self.types, strict=True))
+        rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in self.texts(SHOWN_ROWS))
+        more = f", the first {SHOWN_ROWS} shown" if len(self) > SHOWN_ROWS else ""
+        return (f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+                f"<small>{len(self):,} rows{more}; {html.escape(str(self.cost))}</small>")
+
+    @contextmanager
+    def _relation(self, *, as_text: bool = False) -> Iterator[duckdb.DuckDBPyRelation]:
+        """The rows in a DuckDB of their own, with the types put back that Arrow has no name for."""
+        import duckdb  # a caller that takes Arrow alone does not wait for it
+
+        with duckdb.connect(":memory:", config={"python_enable_replacements": "false"}) as connection:
+            zone = self.plan.placed.question.timezone if self.plan is not None else "UTC"
+            connection.execute("SET TimeZone = $1", [zone])
+            connection.register("sdh result", self.table)
+            columns = self._columns([str(kind) for kind in connection.table('"sdh result"').types])
+            text = "::VARCHAR" if as_text else ""
+            yield connection.sql(f"SELECT {', '.join(f'{value}{text} AS {name}' for value, name in columns)} "
+                                 'FROM "sdh result"')
+
+    def _columns(self, got: list[str]) -> list[tuple[str, str]]:
+        """Each column as an SQL value of the type the plan has for it, and its quoted name. Names may repeat, so
+        columns are taken by position; `got` are the types that DuckDB reads out of Arrow."""
+        planned = [str(column.type) for column in self.plan.placed.schema] if self.plan is not None else []
+        wanted = planned if len(planned) == len(got) else got
+        names = ['"' + name.replace('"', '""') + '"' for name in self.columns]
+        return [(f"#{number}" if want == had else f"#{number}::{want}", name or '""')
+                for number, (want, had, name) in enumerate(zip(wanted, got, names, strict=True), start=1)]
+
+
+def _spent(spent: Spent) -> str:
+    sent, rounds, dealt, seconds = spent
+    return (f"{seconds:8.3f} s  {megabytes(int(sent)):>8} sent  {int(rounds):>6,} rounds  "
+            f"{megabytes(int(dealt)):>8} dealt")
+
+
+def _cell(text: str | None) -> str:
+    return "<td><i>NULL</i></td>" if text is None else f"<td>{html.escape(text)}</td>"

@@ -1,0 +1,142 @@
+"""From a question's text to its answer: parse, bind, place, check, run, release."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from dataclasses import replace
+from time import monotonic
+
+import pyarrow as pa
+
+from sdh.catalog import Catalog, TableFacts
+from sdh.conduct import Outcome, Progress, conduct
+from sdh.connectors import stores
+from sdh.errors import Cancelled, DeadlinePassed, UnknownTable
+from sdh.executors.local import run_local
+from sdh.executors.release import assemble
+from sdh.members import Members
+from sdh.parsers.parse import parse
+from sdh.parsers.syntax import Describe, Explain, Select, ShowTables, Table
+from sdh.planners.plan import Placed, Plan, Question, finish, place
+from sdh.result import Cost, Result
+from sdh.schema import Schema
+
+_LEADING = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(EXPLAIN(?:\s+ANALYZE)?|DESCRIBE|DESC)\b", re.I | re.S)
+
+
+def answer(members: Members, question: Question, end: float | None, progress: Progress | None) -> Result:
+    """`end`: the moment, by time.monotonic, at which the query's time is over."""
+    match parse(question.text):
+        case Select():
+            return select(members, question, end, progress)
+        case Explain(analyze=True):
+            done = select(members, inner(question), end, progress)
+            return Result(_explained("analyzed_plan", analyzed(done)), None, done.cost, done.revealed)
+        case Explain():
+            return Result(_explained("physical_plan", bounded_plan(members.catalog, inner(question)).explain()))
+        case Describe(target=Table() as table):
+            return Result(_described(table_of(members.catalog, ".".join(table.parts)).columns))
+        case Describe():
+            return Result(_described(place(inner(question), members.catalog).schema))
+        case ShowTables():
+            names = sorted(table.full_name for table in members.catalog.tables)
+            return Result(pa.table({"name": pa.array(names, pa.string())}))
+
+
+def select(members: Members, question: Question, end: float | None, progress: Progress | None) -> Result:
+    """One query: place it, run it where its tables are, release its rows here."""
+    started = monotonic()
+    placed = place(question, members.catalog)
+    for name in placed.parties:
+        members.process(name)
+    if placed.catalog != members.catalog:   # a node was started again and publishes other facts
+        placed = place(question, members.catalog)
+    outcome = conduct(members, placed, left(end), progress) if placed.parties else run_here(members, placed, left(end))
+    table = assemble(outcome.plan, outcome.payloads)
+    return Result(table, outcome.plan, cost_of(outcome, monotonic() - started), outcome.plan.reveals)
+
+
+def bounded_plan(catalog: Catalog, question: Question) -> Plan:
+    """The plan before anything is counted: every fragment with as many rows as the catalog allows."""
+    placed = place(question, catalog)
+    return finish(placed, tuple(fragment.slots for fragment in placed.fragments))
+
+
+def inner(question: Question) -> Question:
+    """The statement after EXPLAIN or DESCRIBE, at its place in the text so that positions stay right."""
+    found = _LEADING.match(question.text)
+    if found is None:
+        return question
+    blank = re.sub(r"\S", " ", question.text[:found.end()])
+    return replace(question, text=blank + question.text[found.end():])
+
+
+def table_of(catalog: Catalog, name: str) -> TableFacts:
+    """The table of this full name, whatever its case. Raises UnknownTable."""
+    from difflib import get_close_matches
+
+    tables = {table.full_name.lower(): table for table in catalog.tables}
+    if name.lower() in tables:
+        return tables[name.lower()]
+    near = [tables[one].full_name for one in get_close_matches(name.lower(), tables, n=3)]
+    raise UnknownTable(f"There is no table {name!r}.", advice=f"Did you mean {' or '.join(near)}?" if near else "")
+
+
+def left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - monotonic())
+
+
+# --- public tables alone -------------------------------------------------------------------------
+
+
+def run_here(members: Members, placed: Placed, seconds: float | None) -> Outcome:
+    """A question about public tables alone: the hub has them all. Raises DataError, DeadlinePassed."""
+    plan = finish(placed, tuple(fragment.slots for fragment in placed.fragments))
+    paths = {name: public.path for name, public in members.public.items()}
+    threads, memory = os.cpu_count() or 1, members.share.memory
+    with stores.connect(None, "", paths, placed.question.timezone, threads, memory) as connection:
+        timer = threading.Timer(seconds if seconds is not None else threading.TIMEOUT_MAX, connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return Outcome(plan, [run_local(connection, placed)], {}, 0)
+        except Cancelled:
+            raise DeadlinePassed("The query's timeout passed.", advice="Allow more time with timeout=.") from None
+        finally:
+            timer.cancel()
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def cost_of(outcome: Outcome, seconds: float) -> Cost:
+    """What the parties report. Rounds are those of all together, so any party's count; the dealer's bytes likewise."""
+    spent = {name: list(operators.values()) for name, operators in outcome.costs.items()}
+    sent = {name: sum(int(operator[0]) for operator in operators) + outcome.released
+            for name, operators in spent.items()}
+    rounds = max((sum(int(operator[1]) for operator in operators) for operators in spent.values()), default=0)
+    dealt = max((sum(int(operator[2]) for operator in operators) for operators in spent.values()), default=0)
+    return Cost(seconds, sent, rounds, dealt)
+
+
+def analyzed(result: Result) -> str:
+    plan = result.plan
+    assert plan is not None
+    return f"{plan.explain()}\n\nMeasured: {result.cost}"
+
+
+def _explained(key: str, text: str) -> pa.Table:
+    return pa.table({"explain_key": pa.array([key], pa.string()), "explain_value": pa.array([text], pa.string())})
+
+
+def _described(schema: Schema) -> pa.Table:
+    """As DuckDB's DESCRIBE has it."""
+    texts: dict[str, list[str | None]] = {
+        "column_name": [column.name for column in schema],
+        "column_type": [str(column.type) for column in schema],
+        "null": ["YES" if column.nullable else "NO" for column in schema],
+        "key": [None] * len(schema), "default": [None] * len(schema), "extra": [None] * len(schema),
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in texts.items()})

@@ -1,0 +1,77 @@
+"""What a node holds: its owner's store behind one open connection, what it published of it, and the public tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sdh.catalog import Catalog, Party
+from sdh.config import Share
+from sdh.errors import PlanMismatch, StaleFact
+from sdh.order import UNSHARED
+from sdh.policy import policy_from_message
+from sdh.public import Public, measure, public_from_message
+
+
+@dataclass(slots=True)
+class Holdings:
+    """One connection stays open: a CSV file is read once, and nobody writes to a database that a node has open."""
+
+    name: str
+    folder: Path
+    share: Share
+    party: Party | None = None
+    public: dict[str, Public] = field(default_factory=dict)
+    _source: Any = None
+    _snapshot: str = ""
+    _connection: Any = None
+    _timezone: str = "UTC"
+
+    def attach(self, message: dict[str, Any]) -> Party:
+        """Open and measure the store. Raises StoreError."""
+        from sdh.connectors import stores
+
+        self._source = stores.source_from_message(message["source"])
+        self._snapshot = stores.snapshot(self._source)
+        self.party = stores.describe(self._source, self.name, policy_from_message(message["policy"]),
+                                     message["keys"], message["bounds"], connection=self.connection("UTC"))
+        return self.party
+
+    def publish(self, message: dict[str, Any]) -> None:
+        """Take a public table, measured here: a plan rests on nobody's word about it. Raises PlanMismatch."""
+        told = public_from_message(message)
+        name = told.facts.name
+        if measure(told.path, name, told.declared) != told.facts:
+            raise PlanMismatch(f"The public table {name} is not what the hub says of it.")
+        self.public[name] = told
+        self.close()
+
+    def check(self, catalog: Catalog) -> None:
+        """Raises PlanMismatch unless the catalog says of this party and the public tables what this node holds."""
+        if self.party is None or self.party not in catalog.parties:
+            raise PlanMismatch(f"The catalog is not what {self.name} published.", advice=UNSHARED)
+        held = {public.facts for public in self.public.values()}
+        if not held.issuperset(catalog.public):
+            raise PlanMismatch(f"The catalog's public tables are not those of {self.name}.", advice=UNSHARED)
+
+    def connection(self, timezone: str) -> Any:
+        """The locked DuckDB connection for a client's time zone. Raises StoreError, StaleFact."""
+        from sdh.connectors import stores
+
+        if self._snapshot != stores.snapshot(self._source):
+            raise StaleFact(f"The store of {self.name} changed since it was attached.", advice="Attach it again.")
+        if self._connection is None or self._timezone != timezone:
+            self.close()
+            paths = {name: public.path for name, public in self.public.items()}
+            spill = self.folder / "spill"
+            spill.mkdir(mode=0o700, exist_ok=True)
+            self._connection = stores.connect(self._source, self.name, paths, timezone, self.share.threads,
+                                              self.share.memory, spill)
+            self._timezone = timezone
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,1 @@
+"""Programs that tests run in place of `sdh.node` and `sdh.dealer`."""

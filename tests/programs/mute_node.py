@@ -1,0 +1,5 @@
+"""A node that comes up and says nothing."""
+
+import sys
+
+sys.stdin.buffer.read()
