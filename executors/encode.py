@@ -33,7 +33,7 @@ def encode_table(table: pa.Table, node: Input) -> Encoded:
     if count > node.slots:
         raise StaleFact(f"{node.party} has more rows than were published.", advice="Detach the store and attach it again.")
     columns = {}
-    for shared, chunked in zip(node.columns, table.columns, strict=True):
+    for shared, chunked in zip(node.columns, table.columns[: len(node.columns)], strict=True):
         column = chunked.combine_chunks() if isinstance(chunked, pa.ChunkedArray) else chunked
         columns[shared.field.number] = _padded(_encoded(column, shared, node.party), node.slots)
     return Encoded(count, columns)

@@ -19,7 +19,7 @@ from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.text import constant_text
 from sdh.executors.values import Number, Relation, Text, Truth, Value, false_of, null_of
-from sdh.planners.expressions import COMPARISONS, Apply, Case, Cast, Constant, Expression, Ref
+from sdh.planners.expressions import COMPARISONS, Apply, Case, Cast, Constant, Expression, Ref, conjuncts, walk
 from sdh.planners.quotients import Pair, crossed, is_quotient, pair_of
 from sdh.planners.ranges import Columns, Range, bytes_of, factor_to, overflows, range_of, type_range
 from sdh.schema import Kind, Type
@@ -45,6 +45,20 @@ class Scope:
 
     def bit(self, value: bool) -> Bits:
         return bits.constant(self.session, self.rows, value)
+
+    def fail(self, bad: Bits) -> None:
+        """An operator failed in these rows, which counts where they are valid."""
+        valid = self.relation.valid
+        self.errors.append(bad if valid is None else bits.and_(self.session, bad, valid))
+
+    def where(self, condition: Bits) -> Scope:
+        """The same rows, of which only those count that meet the condition."""
+        valid = self.relation.valid
+        valid = condition if valid is None else bits.and_(self.session, valid, condition)
+        return Scope(self.session, self.relation.with_valid(valid), self.columns, self.errors)
+
+    def may_fail(self, e: Expression) -> bool:
+        return any(overflows(part, self.columns) for part in walk(e))
 
 
 def evaluate(e: Expression, scope: Scope) -> Value:
@@ -162,6 +176,9 @@ def _apply(e: Apply, scope: Scope) -> Value:
             return _choice(e, arguments, scope)
         case "nullif", (left, right):
             return _nullif(e, left, right, scope)
+        case "guarded", (value, failed):
+            scope.fail(truth(failed, scope).true)
+            return evaluate(value, scope)
         case function, _:
             raise InternalError(f"{function} was planned on shares.")
 
@@ -194,9 +211,7 @@ def _checked(e: Expression, found: Number, scope: Scope) -> Number:
     bad = outside[0] if len(outside) == 1 else bits.or_(session, outside[0], outside[1])
     if found.null is not None:
         bad = bits.and_(session, bad, bits.not_(session, found.null))
-    if scope.relation.valid is not None:
-        bad = bits.and_(session, bad, scope.relation.valid)
-    scope.errors.append(bad)
+    scope.fail(bad)
     return found
 
 
@@ -263,6 +278,14 @@ def _with_null(outcome: Bits, null: Bits | None, scope: Scope) -> Truth:
     return Truth(true, bits.xor(known, true))
 
 
+def holds(predicate: Expression, scope: Scope) -> Bits | None:
+    """The validity of rows where the predicate is TRUE. Conjuncts that may fail come last: earlier ones guard them."""
+    parts = conjuncts(predicate)
+    for part in sorted(parts, key=scope.may_fail):
+        scope = scope.where(truth(part, scope).true)
+    return scope.relation.valid
+
+
 def operand_of(e: Expression, other: Expression, scope: Scope) -> Compared:
     """A side of a comparison, as integers of the scale that both sides share, with its range."""
     if e.type.kind is Kind.VARCHAR:
@@ -325,10 +348,24 @@ def _distinct(e: Apply, left: Expression, right: Expression, scope: Scope) -> Tr
 def _case(e: Case, scope: Scope) -> Value:
     """From the last branch up: where a condition is TRUE its value replaces what later branches gave."""
     otherwise = Constant(e.type, None, "NULL") if e.default is None else e.default
-    found = typed(otherwise, e.type, scope, bytes_of(e, scope.columns) if e.type.kind is Kind.VARCHAR else 0)
-    for when, then in reversed(e.branches):
-        found = chosen(truth(when, scope).true, typed(then, e.type, scope, _width(found)), found, scope)
+    conditions: list[Bits] = []
+    values: list[Value] = []
+    width = bytes_of(e, scope.columns) if e.type.kind is Kind.VARCHAR else 0
+    for when, then in e.branches:
+        reached = _none_of(conditions, scope) if scope.may_fail(when) or scope.may_fail(then) else scope
+        conditions.append(truth(when, reached).true)
+        values.append(typed(then, e.type, reached.where(conditions[-1]) if scope.may_fail(then) else scope, width))
+    found = typed(otherwise, e.type, _none_of(conditions, scope) if scope.may_fail(otherwise) else scope, width)
+    for condition, value in zip(reversed(conditions), reversed(values), strict=True):
+        found = chosen(condition, value, found, scope)
     return found
+
+
+def _none_of(conditions: Sequence[Bits], scope: Scope) -> Scope:
+    """Where no earlier branch was taken: what a branch that is not reached would do does not fail."""
+    for condition in conditions:
+        scope = scope.where(bits.not_(scope.session, condition))
+    return scope
 
 
 def typed(e: Expression, type_: Type, scope: Scope, width: int) -> Value:
@@ -345,10 +382,6 @@ def typed(e: Expression, type_: Type, scope: Scope, width: int) -> Value:
 
 def _is_null(e: Expression) -> bool:
     return isinstance(e, Constant) and e.value is None
-
-
-def _width(value: Value) -> int:
-    return 7 * (len(value.words) - 1) if isinstance(value, Text) else 0
 
 
 def chosen(bit: Bits, value: Value, otherwise: Value, scope: Scope) -> Value:

@@ -10,7 +10,7 @@ from sdh.executors import bits
 from sdh.executors.align import Side, align
 from sdh.executors.bits import Bits
 from sdh.executors.comparing import equality_width
-from sdh.executors.evaluate import Scope, truth
+from sdh.executors.evaluate import Scope, holds
 from sdh.executors.runtime import Session
 from sdh.executors.text import words_for
 from sdh.executors.values import LENGTH_WIDTH, TEXT_WIDTH, Clear, Relation, flatten, repeat_rows, repeated, unflatten
@@ -28,8 +28,7 @@ def nested_loop(session: Session, node: NestedLoop, left: Relation, right: Relat
     if node.condition is None:
         return pairs
     scope = Scope(session, pairs, traits(node).ranges, errors)
-    found = truth(node.condition, scope).true
-    return pairs.with_valid(_both(session, pairs.valid, found))
+    return pairs.with_valid(holds(node.condition, scope))
 
 
 def _both(session: Session, a: Bits | None, b: Bits | None) -> Bits | None:

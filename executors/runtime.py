@@ -21,6 +21,7 @@ from sdh.connectors.wire import Link, expand as hkdf
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
+from sdh.executors.shapes import ShapesOnly
 from sdh.executors.shares import Bits
 from sdh.executors.streams import Source, fresh_source
 
@@ -160,9 +161,13 @@ class Session:
         return self._permutation(self._item((correlation,), owner), correlation)
 
     def _item(self, group: tuple[Correlation, ...], holder: int) -> Item:
-        item = Item(self._next(_Step(group=group)), group, holder)
-        if self._expected is not None and (self._drawn >= len(self._expected) or self._expected[self._drawn] != item):
+        foreseen = self._expected is None or self._drawn < len(self._expected)
+        if self._expected is not None and foreseen:
+            wanted = self._expected[self._drawn]
+            foreseen = wanted == Item(self._address(), group, holder)
+        if not foreseen:
             raise InternalError("A protocol drew randomness that its trace had not foreseen.")
+        item = Item(self._next(_Step(group=group)), group, holder)
         self._drawn += 1
         self.items.append(item)
         return item
@@ -332,9 +337,12 @@ class Session:
         cost.sent += step.sent
         cost.rounds += step.rounds
         cost.dealt += sum(dealing.correction_bytes(correlation) for correlation in step.group)
-        address = f"{self._label}#{self._step}"
+        address = self._address()
         self._step += 1
         return address
+
+    def _address(self) -> str:
+        return f"{self._label}#{self._step}"
 
     def _blank(self, shape: tuple[int, ...], dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
@@ -397,7 +405,8 @@ class TraceSession(Session):
 def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0) -> tuple[DealingList, Meter]:
     """The dealing list and cost (of the party `rank`) of a program that runs on a session."""
     session = TraceSession(parties, rank)
-    program(session)
+    with ShapesOnly():
+        program(session)
     return session.items, session.meter
 
 

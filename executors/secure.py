@@ -21,7 +21,7 @@ from sdh.executors.bits import Bits
 from sdh.executors.crypten_seam import installed
 from sdh.executors.dealing import DealingList
 from sdh.executors.encode import Encoded, encode_table
-from sdh.executors.evaluate import Scope, evaluate, truth, typed
+from sdh.executors.evaluate import Scope, evaluate, holds, typed
 from sdh.executors.grouping import aggregate
 from sdh.executors.inputs import share_input
 from sdh.executors.joining import align_rows, nested_loop
@@ -97,7 +97,7 @@ def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
             exact = state.plan.placed.fragments[fragment].rows == "exact"
             return share_input(session, node, encoded, parties, exact=exact)
         case Filter(input, predicate):
-            return _filter(below[0], predicate, Scope(session, below[0], traits(input).ranges, state.errors))
+            return below[0].with_valid(holds(predicate, Scope(session, below[0], traits(input).ranges, state.errors)))
         case NestedLoop():
             return nested_loop(session, node, below[0], below[1], state.errors)
         case Align():
@@ -106,11 +106,6 @@ def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
             return aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors), parties)
         case _:
             assert_never(node)
-
-
-def _filter(relation: Relation, predicate: Expression, scope: Scope) -> Relation:
-    found = truth(predicate, scope).true
-    return relation.with_valid(found if relation.valid is None else bits.and_(scope.session, relation.valid, found))
 
 
 # --- release -------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def _check_chain(node: exp.Expr, kinds: tuple[type[exp.Expr], ...]) -> None:
 
 def name_parts(node: exp.Column) -> tuple[str, ...]:
     for part in node.parts:
-        if not isinstance(part, (exp.Identifier, exp.Star)):
+        if not isinstance(part, exp.Identifier) and not (isinstance(part, exp.Star) and part is node.this):
             raise refuse(f"{node_name(part)} as a part of a name", place(part), "Put the name in double quotes.")
     return tuple(part.name for part in node.parts)
 

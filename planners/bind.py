@@ -113,6 +113,7 @@ class _Binder:
                            line=table.at.line, column=table.at.column)
 
     def _join(self, join: syntax.Join, common: dict[str, syntax.CommonTable]) -> Relation:
+        join = _rotated(join)
         left, right = self.relation(join.left, common), self.relation(join.right, common)
         kind = "INNER" if join.kind == "CROSS" else join.kind
         if join.using:
@@ -368,6 +369,15 @@ class _Binder:
         raise UnknownColumn(f"There is no column {'.'.join(name.parts)}.",
                             advice=nearest_names(column, (b.name for b in names.scope)),
                             line=name.at.line, column=name.at.column)
+
+
+def _rotated(join: syntax.Join) -> syntax.Join:
+    """`a, b JOIN c ON ...` as `(a, b) JOIN c ON ...`: the same rows, and ON may name a's columns, as in DuckDB."""
+    match join:
+        case syntax.Join("CROSS", left, syntax.Join("INNER" | "LEFT" | "CROSS" as kind, middle, right, on, using, at)):
+            return syntax.Join(kind, _rotated(syntax.Join("CROSS", left, middle, at=join.at)), right, on, using, at)
+        case _:
+            return join
 
 
 def _apply(function: str, *arguments: Expression) -> Expression:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sdh.errors import Unsupported
+from sdh.errors import Unsupported, WidthError
 from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Constant, Expression, Ref, children
 from sdh.planners.quotients import crossed, division_of, is_quotient, pair_of
-from sdh.planners.ranges import Columns, bytes_of, range_of
+from sdh.planners.ranges import WORD, Columns, bytes_of, range_of, scale_of
 from sdh.schema import Kind
 
 
@@ -20,7 +20,7 @@ def check(e: Expression, columns: Columns) -> None:
             for child in children(e):
                 check(child, columns)
             if e.type.kind is Kind.VARCHAR:
-                if isinstance(e, Apply) and e.function not in ("coalesce", "nullif", "greatest", "least"):
+                if isinstance(e, Apply) and e.function not in ("coalesce", "nullif", "greatest", "least", "guarded"):
                     raise Unsupported(f"{e.function} of columns of several owners is not supported.",
                                       advice="Compute it on one owner's columns.")
                 bytes_of(e, columns)
@@ -51,6 +51,17 @@ def _check_comparison(operands: tuple[Expression, ...], columns: Columns) -> Non
                           advice="Cast at one owner.")
     for operand in operands:
         check(operand, columns)
+    if families == {"numbers"}:
+        _check_scales(known, columns)
+
+
+def _check_scales(operands: list[Expression], columns: Columns) -> None:
+    """All sides are brought to the finest scale, where they must still fit."""
+    finest = max(scale_of(operand.type) for operand in operands)
+    for operand in operands:
+        if not range_of(operand, columns).times(10 ** (finest - scale_of(operand.type))).within(WORD):
+            raise WidthError(f"A value of type {operand.type} might not fit 63 bits at {finest} decimals on shares.",
+                             advice="Declare tighter bounds= for its columns, or compare at one scale.")
 
 
 def _check_quotients(operands: tuple[Expression, ...], columns: Columns) -> None:

@@ -26,9 +26,9 @@ from sdh.planners.expressions import (
     substitute,
 )
 from sdh.planners.local import computed, known
-from sdh.planners.ranges import QUOTIENTS, exact_below_cast
+from sdh.planners.ranges import QUOTIENTS, exact_below_cast, may_fail
 from sdh.planners.prune_columns import prune_columns
-from sdh.schema import BIGINT, DOUBLE, HUGEINT, Kind, Type
+from sdh.schema import BIGINT, BOOLEAN, DOUBLE, HUGEINT, Kind, Type
 
 PUBLIC = ""
 """The owner of public tables: any party."""
@@ -307,8 +307,12 @@ class _Pusher:
     numbers: count[int]
     new: dict[Expression, tuple[int, Field]] = field(default_factory=dict)
 
-    def pushed(self, e: Expression) -> Expression:
-        """`e` with every maximal subexpression over one leaf's columns replaced by a column of that leaf."""
+    def pushed(self, e: Expression, *, guarded: bool = True) -> Expression:
+        """`e` with every maximal subexpression over one leaf's columns replaced by a column of that leaf.
+
+        One that may fail on rows that are not in the result must not fail the query: `guarded`, it comes with a
+        column that says whether it failed, which counts only where the row is there.
+        """
         if isinstance(e, (Ref, Constant)):
             return e
         read = references(e)
@@ -316,10 +320,17 @@ class _Pusher:
         if leaf is None and isinstance(e, Apply) and any(_is_quotient(a) for a in e.arguments):
             e = rebuild(e, tuple(exact_below_cast(a) or a for a in e.arguments))
         if leaf is not None and _shareable(e, self.leaves[leaf]):
-            if e not in self.new:
-                self.new[e] = (leaf, Field(next(self.numbers), "", e.type, e.nullable))
-            return Ref(self.new[e][1])
-        return rebuild(e, tuple(self.pushed(child) for child in children(e)))
+            if guarded and may_fail(e, known(self.leaves[leaf].node).columns):
+                value = Apply("try_value", (e,), e.type)
+                failed = Apply("try_failed", (e,), BOOLEAN, nullable=False)
+                return Apply("guarded", (self._column(leaf, value), self._column(leaf, failed)), e.type)
+            return self._column(leaf, e)
+        return rebuild(e, tuple(self.pushed(child, guarded=guarded) for child in children(e)))
+
+    def _column(self, leaf: int, e: Expression) -> Ref:
+        if e not in self.new:
+            self.new[e] = (leaf, Field(next(self.numbers), "", e.type, e.nullable))
+        return Ref(self.new[e][1])
 
 
 def _is_quotient(e: Expression) -> bool:
@@ -368,17 +379,26 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
         case Local():
             return node
         case Joined(parts, wanted):
-            return Joined(tuple(_rewrite(part, pusher) for part in parts), tuple(pusher.pushed(c) for c in wanted))
+            return Joined(tuple(_rewrite(part, pusher) for part in parts), tuple(_pushed_condition(c, pusher) for c in wanted))
         case Filtered(input, predicate):
             return Filtered(_rewrite(input, pusher), conjunction([pusher.pushed(c) for c in conjuncts(predicate)]) or predicate)
         case Grouped(input, keys, calls):
             new_calls = tuple(
                 replace(call, arguments=tuple(pusher.pushed(a) for a in call.arguments),
                         filter=None if call.filter is None else pusher.pushed(call.filter)) for call in calls)
-            return replace(node, input=_rewrite(input, pusher), keys=tuple((f, pusher.pushed(e)) for f, e in keys),
+            return replace(node, input=_rewrite(input, pusher), keys=tuple((f, pusher.pushed(e, guarded=False)) for f, e in keys),
                            calls=new_calls)
         case _:
             assert_never(node)
+
+
+def _pushed_condition(conjunct: Expression, pusher: _Pusher) -> Expression:
+    """Join keys are computed for every row, by DuckDB too: they may fail at their owner."""
+    match conjunct:
+        case Apply("=", arguments) if not any(_is_quotient(side) for side in arguments):
+            return rebuild(conjunct, tuple(pusher.pushed(side, guarded=False) for side in arguments))
+        case _:
+            return pusher.pushed(conjunct)
 
 
 def _with_columns(node: Secure, new: dict[Local, list[tuple[Field, Expression]]]) -> Secure:

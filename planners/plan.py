@@ -28,8 +28,10 @@ from sdh.planners.oracle import oracle
 from sdh.planners.place import PUBLIC, Local, Top, leaves_of, place as place_nodes
 from sdh.planners.ranges import Columns, overflows
 from sdh.planners.render import node_sql
-from sdh.schema import Column, Schema
+from sdh.schema import INTEGER, Column, Schema
 
+NOTHING = Column("nothing", INTEGER)
+"""What a fragment of no columns, whose rows alone count, puts out."""
 VERSION = 1
 """Of protocols, packing and plan shape: nodes of different versions refuse each other by their digests."""
 
@@ -168,7 +170,7 @@ def _select_text(text: str) -> str:
 def _fragment(number: int, leaf: Local, names: tuple[str, ...], catalog: Catalog) -> Fragment:
     party = leaf.party or (names[0] if names else PUBLIC)
     rows = catalog.party(party).policy.rows if party else "exact"
-    schema = tuple(Column(f.sql, f.type, f.nullable) for f in fields(leaf.node))
+    schema = tuple(Column(f.sql, f.type, f.nullable) for f in fields(leaf.node)) or (NOTHING,)
     tables = tuple(sorted({n.table.full_name for n in nodes(leaf.node) if isinstance(n, Scan)}))
     bound = known(leaf.node).rows
     return Fragment(number, party, node_sql(leaf.node), schema, bound if rows == "exact" else padded(bound), rows, tables)

@@ -21,7 +21,7 @@ from sdh.planners.expressions import (
     Expression,
     Field,
     Ref,
-    children,
+    walk,
 )
 from sdh.planners.logical import Call
 from sdh.planners.render import expression_sql
@@ -29,9 +29,14 @@ from sdh.schema import FLOATING, Kind, Type
 
 LOWEST, HIGHEST = -(1 << 63), (1 << 63) - 1
 MICROSECONDS_A_DAY = 86_400_000_000
-PREDICATES = COMPARISONS | DISTINCTIONS | CONNECTIVES | {"IS NULL", "BETWEEN", "IN"}
+PREDICATES = COMPARISONS | DISTINCTIONS | CONNECTIVES | {"IS NULL", "BETWEEN", "IN", "try_failed"}
 QUOTIENTS = frozenset({"/", "average"})
 """'average' is SUM / COUNT of an AVG: NULL, not nan, over nothing."""
+NEVER_FAIL = PREDICATES | {"LIKE", "ILIKE", "coalesce", "nullif", "greatest", "least", "lower", "upper", "length", "substring",
+                           "substr", "left", "right", "trim", "ltrim", "rtrim", "||", "concat", "year", "month", "day", "/",
+                           "starts_with", "ends_with", "contains"}
+"""Functions that give a value or NULL for any arguments."""
+ARITHMETIC = frozenset({"+", "-", "*", "negate", "abs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ def _range(e: Expression, columns: Columns) -> Range:
             return BIT
         case Apply("coalesce" | "greatest" | "least", arguments):
             return _union([rescaled(a, e.type, columns) for a in arguments])
+        case Apply("guarded" | "try_value", (inner, *_)):
+            return range_of(inner, columns)
         case Apply("nullif", (left, _)):
             return rescaled(left, e.type, columns) | Range(0, 0)
         case Case(branches, default):
@@ -195,6 +202,8 @@ def bytes_of(e: Expression, columns: Columns) -> int:
         case Case(branches, default):
             values = [value for _, value in branches] + ([] if default is None else [default])
             return max(bytes_of(value, columns) for value in values)
+        case Apply("guarded" | "try_value", (inner, *_)):
+            return bytes_of(inner, columns)
         case Apply("substring" | "substr" | "left" | "right" | "trim" | "ltrim" | "rtrim" | "coalesce" | "nullif"
                    | "greatest" | "least", arguments):
             return max(bytes_of(a, columns) for a in arguments if a.type.kind is Kind.VARCHAR)
@@ -240,12 +249,36 @@ def call_shared(call: Call, columns: Columns, slots: int) -> Shared:
 
 
 def overflows(e: Expression, columns: Columns) -> bool:
-    """Whether DuckDB might raise for this node: its value may lie outside its type."""
-    if not isinstance(e, (Apply, Cast)) or isinstance(e, Apply) and e.function not in ("+", "-", "*", "negate", "abs"):
+    """Whether DuckDB might raise for this node on shares: its value may lie outside its type, or it says so itself."""
+    if isinstance(e, Apply) and e.function == "guarded":
+        return True
+    if not isinstance(e, (Apply, Cast)) or isinstance(e, Apply) and e.function not in ARITHMETIC:
         return False
     if not (e.type.is_exact or e.type.is_temporal):
         return False
     return not range_of(e, columns).within(type_range(e.type))
+
+
+def may_fail(e: Expression, columns: Columns) -> bool:
+    """Whether DuckDB might raise anywhere in an expression over one owner's columns."""
+    return any(_may_fail(node, columns) for node in walk(e))
+
+
+def _may_fail(e: Expression, columns: Columns) -> bool:
+    match e:
+        case Ref() | Constant() | Case():
+            return False
+        case Cast(_, _, attempt) if attempt:
+            return False
+        case Apply(function) if function in NEVER_FAIL:
+            return False
+        case Apply(function) if function not in ARITHMETIC:
+            return True
+        case _:
+            try:
+                return not (e.type.is_exact or e.type.is_temporal) or overflows(e, columns)
+            except (Unsupported, WidthError, KeyError):
+                return True
 
 
 def exact_below_cast(e: Expression) -> Expression | None:

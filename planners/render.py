@@ -52,6 +52,10 @@ def _apply(function: str, parts: tuple[str, ...]) -> str:
             return f"({parts[0]} IN ({', '.join(parts[1:])}))"
         case "LIKE" | "ILIKE":
             return f"({parts[0]} {function} {parts[1]}{f' ESCAPE {parts[2]}' if len(parts) > 2 else ''})"
+        case "try_value":
+            return f"(TRY({{'v': {parts[0]}}})).v"
+        case "try_failed":
+            return f"(TRY({{'v': {parts[0]}}}) IS NULL)"
         case _ if function.startswith("interval "):
             return f"(INTERVAL ({parts[0]}) {function.removeprefix('interval ')})"
         case _:

@@ -178,20 +178,22 @@ def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str,
     module, _, function = order["program"].partition(":")
     program, arguments = getattr(importlib.import_module(module), function), order["arguments"]
     parties = names[:-1]
-    tracing = runtime.TraceSession(parties, me)
-    with crypten_seam.installed(tracing):
-        program(tracing, **arguments)
+
+    def installed(session: runtime.Session) -> Any:
+        with crypten_seam.installed(session):
+            return program(session, **arguments)
+
+    items, meter = runtime.trace(installed, parties, me)
     if me == 0:
-        links[len(parties)].send_message({"list": dealing.list_to_json(tracing.items)})
+        links[len(parties)].send_message({"list": dealing.list_to_json(items)})
     session = runtime.Session(me, parties, {peer: link for peer, link in links.items() if peer < len(parties)},
-                              links[len(parties)], bytes.fromhex(order["digest"]), expected=tracing.items)
+                              links[len(parties)], bytes.fromhex(order["digest"]), expected=items)
     state = [torch.random.get_rng_state(), torch.default_generator.get_state()]
-    with crypten_seam.installed(session):
-        value = program(session, **arguments)
-    assert session.items == tracing.items, "the trace and the run drew different randomness"
-    for traced, measured in ((tracing.meter.operators, session.meter.operators),):
-        assert {label: (cost.sent, cost.rounds, cost.dealt) for label, cost in traced.items()} == {
-            label: (cost.sent, cost.rounds, cost.dealt) for label, cost in measured.items()}
+    value = installed(session)
+    assert session.items == items, "the trace and the run drew different randomness"
+    traced, measured = ({label: (cost.sent, cost.rounds, cost.dealt) for label, cost in found.operators.items()}
+                        for found in (meter, session.meter))
+    assert traced == measured, "the trace and the run cost differently"
     after = [torch.random.get_rng_state(), torch.default_generator.get_state()]
     assert all(torch.equal(a, b) for a, b in zip(state, after, strict=True)), "a torch generator was used"
     return value

@@ -376,9 +376,12 @@ def refuses(session: Session, what: str) -> str:
             case "unforeseen draw":
                 if not session.tracing:
                     arithmetic.multiply(session, shared, shared)
-            case "two to one place":
-                permute.permute(session, session.rank, session.at(session.rank, lambda: torch.zeros(8).long()),
-                                [shared], 8)
     except Exception as error:
         return type(error).__name__
     return ""
+
+
+def refused_move(session: Session) -> None:
+    """The owner sends two rows to one place."""
+    permute.permute(session, 0, session.at(0, lambda: torch.zeros(8, dtype=torch.int64)),
+                    [share(session, 0, torch.arange(8))], 8)

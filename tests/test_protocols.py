@@ -1,0 +1,143 @@
+"""Every protocol against plain integers, with 2, 3 and 5 parties in processes of their own and a dealer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parties import Pool, pool
+
+P = "tests.protocol_programs:"
+WIDTHS = [1, 2, 3, 8, 31, 32, 33, 40, 57, 63, 64]
+SIZES = [0, 1, 2, 63, 64, 65, 1000]
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[Pool]:
+    with pool(2) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def three() -> Iterator[Pool]:
+    with pool(3) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def five() -> Iterator[Pool]:
+    with pool(5) as started:
+        yield started
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_comparisons(two: Pool, rows: int) -> None:
+    two.run(P + "comparisons", rows=rows, widths=WIDTHS)
+
+
+@pytest.mark.parametrize("rows", [1, 65])
+def test_comparisons_of_three(three: Pool, rows: int) -> None:
+    three.run(P + "comparisons", rows=rows, widths=WIDTHS)
+
+
+def test_comparisons_of_five(five: Pool) -> None:
+    five.run(P + "comparisons", rows=65, widths=[1, 2, 33, 64])
+
+
+def test_comparisons_of_many_rows(two: Pool, three: Pool) -> None:
+    two.run(P + "comparisons", rows=300_001, widths=[33])
+    three.run(P + "comparisons", rows=100_003, widths=[64])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 65, 1000, 5000])
+def test_batches(two: Pool, three: Pool, rows: int) -> None:
+    two.run(P + "batches", rows=rows)
+    three.run(P + "batches", rows=rows)
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_logic(two: Pool, three: Pool, five: Pool, rows: int) -> None:
+    for started in (two, three, five):
+        started.run(P + "logic", rows=rows)
+
+
+@pytest.mark.parametrize("rows", [*SIZES, 100_001])
+def test_products(two: Pool, three: Pool, five: Pool, rows: int) -> None:
+    for started in (two, three, five) if rows < 100_000 else (two,):
+        started.run(P + "products", rows=rows)
+
+
+@pytest.mark.parametrize(("rows", "rows_out"), [(0, 0), (0, 3), (1, 1), (2, 1), (3, 9), (9, 3), (64, 65), (1000, 1200),
+                                                (70, 0)])
+def test_moves(two: Pool, three: Pool, five: Pool, rows: int, rows_out: int) -> None:
+    for started in (two, three, five):
+        started.run(P + "moves", rows=rows, rows_out=rows_out)
+
+
+def test_moves_of_many_rows(two: Pool) -> None:
+    two.run(P + "moves", rows=100_000, rows_out=120_001)
+
+
+@pytest.mark.parametrize(("probes", "builds", "words"), [(0, 0, 1), (0, 5, 1), (3, 0, 2), (1, 1, 1), (65, 2, 3),
+                                                         (1000, 1000, 1), (100, 700, 2)])
+def test_joins(two: Pool, three: Pool, probes: int, builds: int, words: int) -> None:
+    two.run(P + "joins", probes=probes, builds=builds, words=words)
+    three.run(P + "joins", probes=probes, builds=builds, words=words, probe_rank=2, build_rank=0)
+
+
+def test_joins_without_ring_payload(two: Pool, five: Pool) -> None:
+    two.run(P + "joins", probes=100, builds=50, words=1, probe_rank=1, build_rank=0, payloads=0)
+    five.run(P + "joins", probes=100, builds=50, words=1, probe_rank=4, build_rank=2)
+
+
+def test_joins_of_many_rows(two: Pool) -> None:
+    two.run(P + "joins", probes=120_000, builds=100_000, words=1)
+
+
+@pytest.mark.parametrize("greatest", [False, True])
+@pytest.mark.parametrize(("rows", "width", "nullable"), [(0, 20, True), (1, 1, True), (2, 8, True), (65, 20, True),
+                                                         (130, 62, True), (33, 63, True), (33, 64, True),
+                                                         (65, 64, False), (1000, 33, False)])
+def test_extremes(two: Pool, rows: int, width: int, nullable: bool, greatest: bool) -> None:
+    two.run(P + "extremes", rows=rows, width=width, greatest=greatest, nullable=nullable)
+
+
+def test_extremes_of_three(three: Pool) -> None:
+    three.run(P + "extremes", rows=65, width=20, greatest=True, nullable=True)
+    three.run(P + "extremes", rows=17, width=64, greatest=False, nullable=True)
+
+
+@pytest.mark.parametrize(("rows", "dividend_bits", "divisor_bits", "fraction_bits"), [
+    (0, 8, 8, 8), (1, 63, 40, 94), (3, 1, 1, 0), (3, 1, 1, 3), (65, 8, 3, 20), (5, 63, 62, 0), (7, 32, 60, 70),
+    (1100, 20, 10, 12)])
+def test_division(two: Pool, rows: int, dividend_bits: int, divisor_bits: int, fraction_bits: int) -> None:
+    two.run(P + "divisions", rows=rows, dividend_bits=dividend_bits, divisor_bits=divisor_bits,
+            fraction_bits=fraction_bits)
+
+
+def test_division_of_more_parties(three: Pool, five: Pool) -> None:
+    three.run(P + "divisions", rows=9, dividend_bits=40, divisor_bits=20, fraction_bits=74)
+    five.run(P + "divisions", rows=2, dividend_bits=10, divisor_bits=20, fraction_bits=8)
+
+
+def test_division_by_zero_does_not_fail(two: Pool) -> None:
+    two.run(P + "division_by_zero")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 65])
+def test_decompositions(two: Pool, three: Pool, rows: int) -> None:
+    two.run(P + "decompositions", rows=rows, widths=WIDTHS)
+    three.run(P + "decompositions", rows=rows, widths=[1, 33, 64])
+
+
+def test_costs_are_those_of_the_reference(two: Pool) -> None:
+    """Bytes a row and rounds within 10% of protocols.md's table (its columns m=2)."""
+    measured = two.run(P + "costs", rows=1 << 16)[0]
+    wanted = {"msb33": (9.3, 9.4, 5), "msb24": (6.6, 6.6, 5), "msb40": (11.5, 11.5, 6), "msb64": (19.0, 19.0, 6),
+              "zero64": (15.8, 15.9, 6), "bit": (1 / 8, 8, 1), "mux": (8 + 1 / 8, 16, 1), "multiply": (16, 8, 1),
+              "shuffle": (32, 64, 2)}
+    for label, (sent, dealt, rounds) in wanted.items():
+        assert measured[label][0] <= 1.1 * sent, label
+        assert measured[label][1] <= 1.1 * dealt, label
+        assert measured[label][2] <= rounds, label
