@@ -180,7 +180,7 @@ def _opening_error(name: str, path: Path, text: str) -> StoreError:
         return MissingStore(f"There is no file {name!r}.")
     if "Could not set lock on file" in text or "handle conflict" in text or "different configuration" in text:
         return LockedStore(f"Another process has {name!r} open for writing.",
-                           advice="Close it there, or copy the file and attach the copy.")
+                           advice="Close it there, attach a copy of the file, or attach the DuckDB connection itself.")
     if "encrypted" in text.lower():
         return UnsupportedStore(f"{name!r} is encrypted.", advice="Attach a decrypted copy.")
     if "version number" in text:

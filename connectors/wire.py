@@ -8,6 +8,7 @@ frames are planned exactly; control messages are JSON of bounded length.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -152,10 +153,8 @@ class Link:
 
     def cut(self) -> None:
         """End the connection at once; any thread blocked on it gets PartyLost."""
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
     def _check(self, header: bytes, address: str, length: int, *, exact: bool) -> int:

@@ -128,7 +128,8 @@ def _shared_key(session: Session, side: Side, words: int) -> list[Tensor]:
 def _equal(session: Session, own: Sequence[Tensor], found: Sequence[Shared | Bits], widths: Sequence[int],
            full: Shared | Bits) -> Bits:
     assert isinstance(full, Bits)
-    differences = [(mine.repeat(3) - raw(theirs), width) for mine, theirs, width in zip(own, found, widths, strict=True)]
+    differences = [(mine.repeat(3) - raw(theirs), width)
+                   for mine, theirs, width in zip(own, found, widths, strict=True)]
     terms = [*is_zero_many(session, differences), full]
     while len(terms) > 1:
         met = and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
@@ -136,7 +137,8 @@ def _equal(session: Session, own: Sequence[Tensor], found: Sequence[Shared | Bit
     return terms[0]
 
 
-def _select(session: Session, match: Bits, payload: Record, rows: int) -> tuple[Bits, list[ArithmeticSharedTensor | Bits]]:
+def _select(session: Session, match: Bits, payload: Record,
+            rows: int) -> tuple[Bits, list[ArithmeticSharedTensor | Bits]]:
     values = [column for column in payload if not isinstance(column, Bits)]
     flags = [column for column in payload if isinstance(column, Bits)]
     chosen = iter(mux_many(session, [(match, values)])[0] if values else [])

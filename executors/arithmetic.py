@@ -14,7 +14,7 @@ from sdh.errors import InternalError
 from sdh.executors.bits import Bits
 from sdh.executors.dealing import Correlation
 from sdh.executors.runtime import Masked, Session
-from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, raw, unpack
+from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, split, unpack
 
 MANY = 1 << 20
 """Values drawn and opened at a time: memory stays bounded."""
@@ -67,7 +67,7 @@ def _mux_rows(session: Session, bit: Bits, values: Sequence[Shared]) -> list[Ten
     chunks = []
     for start in range(0, max(bit.rows, 1), step):
         stop = min(start + step, bit.rows)
-        part = Bits(bit.words[start // 64:(stop + 63) // 64], stop - start)
+        part = bits_of(bit.share[start // 64:(stop + 63) // 64], stop - start)
         chunks.append(_mux_chunk(session, [(part, [raw(value)[start:stop] for value in values])])[0])
     return [torch.cat(parts) for parts in zip(*chunks, strict=True)]
 
@@ -105,7 +105,7 @@ def multiply_many(session: Session, pairs: Sequence[tuple[Shared, Shared]]) -> l
     x, y = torch.cat([raw(x) for x, _ in pairs]), torch.cat([raw(y) for _, y in pairs])
     parts = [_multiply_chunk(session, x[start:start + MANY], y[start:start + MANY])
              for start in range(0, max(len(x), 1), MANY)]
-    return [arithmetic(part) for part in torch.cat(parts).split(sizes)]
+    return [arithmetic(part) for part in split(torch.cat(parts), sizes)]
 
 
 def _multiply_chunk(session: Session, x: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from sdh.errors import InternalError
 from sdh.executors.dealing import Correlation
 from sdh.executors.runtime import Masked, Session
-from sdh.executors.shares import Bits, bits_of, pack, unpack, words_of
+from sdh.executors.shares import Bits, bits_of, pack, split, unpack, words_of
 
 __all__ = ["Bits", "all_or", "and_", "and_many", "and_words", "concat", "constant", "not_", "or_", "or_many", "pack",
            "repeat", "select_rows", "slice_", "take", "unpack", "xor"]
@@ -50,7 +50,7 @@ def and_many(session: Session, pairs: Sequence[tuple[Bits, Bits]]) -> list[Bits]
     if not pairs:
         return []
     found = and_words(session, torch.cat([a.share for a, _ in pairs]), torch.cat([b.share for _, b in pairs]))
-    parts = found.split([len(a.share) for a, _ in pairs])
+    parts = split(found, [len(a.share) for a, _ in pairs])
     return [bits_of(part, a.rows) for part, (a, _) in zip(parts, pairs, strict=True)]
 
 
@@ -100,9 +100,9 @@ def _clear_spare(bits: Bits) -> Tensor:
     spare = bits.rows % 64
     if not spare:
         return bits.share
-    keep = torch.full_like(bits.share, -1)
-    keep[-1] = (1 << spare) - 1
-    return bits.share & keep
+    words = bits.share.clone()
+    words[-1] &= (1 << spare) - 1
+    return words
 
 
 # --- rows: local ---

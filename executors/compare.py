@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from sdh.errors import InternalError
-from sdh.executors.bits import Bits, and_, bits_of, concat, not_, slice_
+from sdh.executors.bits import Bits, and_, concat, not_, slice_
 from sdh.executors.dealing import Correlation
 from sdh.executors.runtime import CHUNK, Masked, Session
-from sdh.executors.shares import Shared, planes, raw, words_of
+from sdh.executors.shares import Shared, bits_of, planes, raw, words_of
 
 
 def msb(session: Session, x: Shared, width: int) -> Bits:

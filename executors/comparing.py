@@ -87,7 +87,7 @@ def _equal_words(session: Session, a: Text, b: Text) -> list[Bits]:
 def _all_of(session: Session, terms: list[Bits]) -> Bits:
     while len(terms) > 1:
         met = bits.and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
-        terms = met + terms[2 * len(met):]
+        terms = met + terms[2 * len(met) :]
     return terms[0]
 
 

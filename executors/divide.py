@@ -15,11 +15,11 @@ from torch import Tensor
 
 from sdh.errors import WidthError
 from sdh.executors.arithmetic import mux, to_arithmetic_many
-from sdh.executors.bits import Bits, and_words, bits_of, not_
+from sdh.executors.bits import Bits, and_words, not_
 from sdh.executors.compare import is_zero, msb
 from sdh.executors.dealing import Correlation
 from sdh.executors.runtime import CHUNK, Masked, Session
-from sdh.executors.shares import Shared, pack, planes, raw, unpack
+from sdh.executors.shares import Shared, bits_of, pack, planes, raw, unpack
 
 
 def decompose(session: Session, x: Shared, width: int) -> list[Bits]:
@@ -30,10 +30,10 @@ def decompose(session: Session, x: Shared, width: int) -> list[Bits]:
     Rounds 1 + ceil(log2 (width - 1)); about k/8 + 3 k log2(k) / 16 bytes a row.
     """
     column = raw(x)
-    step = max(64, CHUNK // 8)
-    chunks = [session.once(("decompose", width, len(part)), partial(_decompose_chunk, session, part, width))
-              for part in column.split(step)] if len(column) else [_decompose_chunk(session, column, width)]
-    rows = len(column)
+    rows, step, chunks = len(column), CHUNK // 8, []
+    for start in range(0, max(rows, 1), step):
+        part = column[start:start + step]
+        chunks.append(session.once(("decompose", width, len(part)), partial(_decompose_chunk, session, part, width)))
     return [bits_of(torch.cat([chunk[index] for chunk in chunks]), rows) for index in range(width)]
 
 
@@ -129,11 +129,11 @@ def round_to_double(session: Session, quotient: Sequence[Bits], sticky: Bits) ->
         none[high] = and_words(session, none[high], none[low])
         step *= 2
     kept = and_words(session, bits[56:], none)
-    dropped = list((bits[56:] ^ kept).unbind()) + [sticky.share]
+    dropped = [*(bits[56:] ^ kept).unbind(), sticky.share]
     while len(dropped) > 1:
         half = len(dropped) // 2
         x, y = torch.stack(dropped[:half]), torch.stack(dropped[half:2 * half])
-        dropped = list((x ^ y ^ and_words(session, x, y)).unbind()) + dropped[2 * half:]
+        dropped = [*(x ^ y ^ and_words(session, x, y)).unbind(), *dropped[2 * half:]]
     return [*quotient[:56], *(bits_of(row, rows) for row in kept.unbind())], bits_of(dropped[0], rows)
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from sdh.errors import StaleFact
-from sdh.executors.text import encode_text, longest
+from sdh.executors.text import ArrowArray, Words, encode_text, longest, pc
 from sdh.executors.values import Clear
 from sdh.planners.physical import Input
 from sdh.planners.ranges import Shared
@@ -46,7 +45,7 @@ def _padded(clear: Clear, slots: int) -> Clear:
     return Clear(tuple(pad(word) for word in clear.words), None if clear.null is None else pad(clear.null))
 
 
-def _encoded(column: pa.Array, shared: Shared, party: str) -> Clear:
+def _encoded(column: ArrowArray, shared: Shared, party: str) -> Clear:
     null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else np.zeros(len(column), dtype=bool)
     if not shared.field.nullable and column.null_count:
         raise _stale(shared, party)
@@ -68,41 +67,49 @@ def _encoded(column: pa.Array, shared: Shared, party: str) -> Clear:
 
 
 def _stale(shared: Shared, party: str) -> StaleFact:
-    return StaleFact(f"A value of {shared.field.name or 'a computed column'} at {party} lies outside what was published of it.",
-                     advice="Detach the store and attach it again, with bounds= that hold.")
+    return StaleFact(
+        f"A value of {shared.field.name or 'a computed column'} at {party} lies outside what was published of it.",
+        advice="Detach the store and attach it again, with bounds= that hold.",
+    )
 
 
-def ring_integers(column: pa.Array, kind: Kind) -> np.ndarray | None:
+def ring_integers(column: ArrowArray, kind: Kind) -> Words | None:
     """int64 [rows], anything under NULL; None where a value does not fit."""
     match kind:
         case Kind.BOOLEAN:
-            return pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64)
+            return _int64(pc.fill_null(column, False))
         case Kind.DOUBLE | Kind.FLOAT:
             return codes_of_doubles(pc.fill_null(column, 0.0).cast(pa.float64()).to_numpy(zero_copy_only=False))
         case Kind.DATE:
-            return pc.fill_null(column.cast(pa.int32()), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+            return _int64(pc.fill_null(column.cast(pa.int32()), 0))
         case Kind.TIMESTAMP:
-            return pc.fill_null(column.cast(pa.timestamp("us")).cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+            return _int64(pc.fill_null(column.cast(pa.timestamp("us")).cast(pa.int64()), 0))
     if pa.types.is_decimal(column.type):
         return _unscaled(column)
-    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    values: Words = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
     if values.dtype == np.uint64 and len(values) and int(values.max()) > -SIGN - 1:
         return None
     return values.astype(np.int64)
 
 
-def _unscaled(column: pa.Array) -> np.ndarray | None:
+def _int64(column: ArrowArray) -> Words:
+    values: Words = column.to_numpy(zero_copy_only=False)
+    return values.astype(np.int64)
+
+
+def _unscaled(column: ArrowArray) -> Words | None:
     """The integers behind a decimal128 column, None where one does not fit 64 bits."""
     wide = column.cast(pa.decimal128(38, column.type.scale))
-    halves = np.frombuffer(wide.buffers()[1], dtype=np.int64).reshape(-1, 2)[wide.offset:wide.offset + len(wide)]
+    halves = np.frombuffer(wide.buffers()[1], dtype=np.int64).reshape(-1, 2)[wide.offset : wide.offset + len(wide)]
     low, high = halves[:, 0], halves[:, 1]
     present = ~column.is_null().to_numpy(zero_copy_only=False)
     if bool(np.any((high != low >> 63) & present)):
         return None
-    return low.copy()
+    whole: Words = low.copy()
+    return whole
 
 
-def codes_of_doubles(values: np.ndarray) -> np.ndarray:
+def codes_of_doubles(values: Words) -> Words:
     """float64 to int64 in the same order: -0.0 as 0.0, one NaN above infinity."""
     tidy = np.where(np.isnan(values), np.nan, values + 0.0)
     patterns = np.ascontiguousarray(tidy, dtype=np.float64).view(np.int64)
@@ -110,11 +117,10 @@ def codes_of_doubles(values: np.ndarray) -> np.ndarray:
     return np.where(patterns < 0, np.int64(SIGN) ^ ~patterns, patterns)
 
 
-def doubles_of_codes(codes: np.ndarray) -> np.ndarray:
+def doubles_of_codes(codes: Words) -> Words:
     patterns = np.where(codes < 0, ~(codes ^ np.int64(SIGN)), codes)
     return np.ascontiguousarray(patterns).view(np.float64)
 
 
 def code_of_double(value: float) -> int:
     return int(codes_of_doubles(np.array([value]))[0])
-

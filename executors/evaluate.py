@@ -13,8 +13,8 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.arithmetic import multiply, mux_many, to_arithmetic
 from sdh.executors.bits import Bits
-from sdh.executors.comparing import Compared, compare
 from sdh.executors.compare import less, less_wide, msb
+from sdh.executors.comparing import Compared, compare
 from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.text import constant_text
@@ -138,7 +138,7 @@ def either_null(scope: Scope, *values: Value) -> Bits | None:
     found = [null for value in values if (null := null_of(value, scope.session)) is not None]
     while len(found) > 1:
         met = bits.or_many(scope.session, list(zip(found[0::2], found[1::2], strict=False)))
-        found = met + found[2 * len(met):]
+        found = met + found[2 * len(met) :]
     return found[0] if found else None
 
 
@@ -228,8 +228,11 @@ def _less_than(scope: Scope, a: Number, a_range: Range, b: Number, b_range: Rang
 def _connective(function: str, parts: Sequence[Truth], scope: Scope) -> Truth:
     found = parts[0]
     for part in parts[1:]:
-        found = _and(found, part, scope) if function == "AND" else _negated(
-            _and(_negated(found, scope), _negated(part, scope), scope), scope)
+        found = (
+            _and(found, part, scope)
+            if function == "AND"
+            else _negated(_and(_negated(found, scope), _negated(part, scope), scope), scope)
+        )
     return found
 
 
@@ -309,8 +312,10 @@ def _scale_of(type_: Type) -> int:
 def _compare_pairs(function: str, a: Pair, b: Pair, scope: Scope) -> Truth:
     """Quotients by cross-multiplication: both divisors are positive where they are not NULL."""
     ranges = crossed(a, b, scope.columns)
-    parts = {name: None if e is None else number(e, scope)
-             for name, e in (("a", a.numerator), ("b", a.divisor), ("c", b.numerator), ("d", b.divisor))}
+    parts = {
+        name: None if e is None else number(e, scope)
+        for name, e in (("a", a.numerator), ("b", a.divisor), ("c", b.numerator), ("d", b.divisor))
+    }
     left = _cross(parts["a"], a.up, parts["d"], b.down, scope)
     right = _cross(parts["c"], b.up, parts["b"], a.down, scope)
     outcome = compare(scope.session, function, Compared(Number(left), ranges[0]), Compared(Number(right), ranges[1]))
@@ -395,8 +400,9 @@ def chosen(bit: Bits, value: Value, otherwise: Value, scope: Scope) -> Value:
             length = max(len(words), len(others))
             first, second = _widened(words, length, scope), _widened(others, length, scope)
             [moved_words] = mux_many(session, [(bit, [a - b for a, b in zip(first, second, strict=True)])])
-            return Text(tuple(b + raw(m) for b, m in zip(second, moved_words, strict=True)),
-                        _chosen_null(bit, value, otherwise, scope))
+            return Text(
+                tuple(b + raw(m) for b, m in zip(second, moved_words, strict=True)), _chosen_null(bit, value, otherwise, scope)
+            )
         case Truth(), Truth():
             true = _chosen_bit(bit, value.true, otherwise.true, scope)
             if value.false is None and otherwise.false is None:
@@ -432,7 +438,9 @@ def _choice(e: Apply, arguments: Sequence[Expression], scope: Scope) -> Value:
         if e.function == "coalesce":
             found = found if null is None else chosen(null, value, found, scope)
             continue
-        better = compare(session, ">" if e.function == "greatest" else "<", _compared(value, e, scope), _compared(found, e, scope))
+        better = compare(
+            session, ">" if e.function == "greatest" else "<", _compared(value, e, scope), _compared(found, e, scope)
+        )
         own = null_of(value, session)
         take = better if null is None else bits.or_(session, better, null)
         take = take if own is None else bits.and_(session, take, bits.not_(session, own))

@@ -75,10 +75,16 @@ def aggregate(node: Aggregate, scope: Scope, parties: tuple[str, ...]) -> Relati
     slots = groups_bound(node)
     groups = _sorted(node, scope, owner, slots)
     exists = session.share_bits(owner, None if groups.real is None else groups.real, slots)
-    keys = {new.number: shared_value(session, owner, None if groups.keys is None else groups.keys[new.number], slots, new,
-                                     _words(scope, old.number)) for new, old in node.owner_keys}
-    parts = [_grouped(node, columns, count, groups, exists, owner, slots, scope)
-             for columns, count in zip(weighed, counts, strict=True)]
+    keys = {
+        new.number: shared_value(
+            session, owner, None if groups.keys is None else groups.keys[new.number], slots, new, _words(scope, old.number)
+        )
+        for new, old in node.owner_keys
+    }
+    parts = [
+        _grouped(node, columns, count, groups, exists, owner, slots, scope)
+        for columns, count in zip(weighed, counts, strict=True)
+    ]
     parts = [Relation(slots, part.valid, keys | part.columns) for part in parts]
     found = _together(node, cells, parts, scope)
     if node.domain_keys or groups.keys is None:
@@ -159,11 +165,11 @@ def _weigh(node: Aggregate, cell: _Cell, scope: Scope) -> _Columns:
             columns.extremes[i] = (value.share, None if weight is None else bits.not_(scope.session, weight))
     pairs = []
     for i, call in enumerate(node.calls):
-        if call.function == "sum":
+        if call.function in ("sum", "sum_count"):
             columns.sums[i] = number(call.arguments[0], scope).share
             if (weight := columns.weights[1 + i]) is not None:
                 pairs.append((i, weight))
-    weighed = mux_many(scope.session, [(weight, [columns.sums[i]]) for i, weight in pairs])
+    weighed = mux_many(scope.session, [(weight, [columns.sums[i]]) for i, weight in pairs]) if pairs else []
     for (i, _), [share] in zip(pairs, weighed, strict=True):
         columns.sums[i] = raw(share)
     return columns
@@ -185,8 +191,8 @@ def _counts(session: Session, columns: _Columns, scope: Scope) -> list[Tensor]:
 
 def _ungrouped(node: Aggregate, columns: _Columns, counts: list[Tensor], scope: Scope) -> Relation:
     session = scope.session
-    totals = [count.sum(0, keepdim=True) for count in counts]
-    sums = {i: share.sum(0, keepdim=True) for i, share in columns.sums.items()}
+    totals = [count.sum(0).reshape(1) for count in counts]
+    sums = {i: share.sum(0).reshape(1) for i, share in columns.sums.items()}
     extremes: dict[int, tuple[Tensor, Bits]] = {}
     for i, (share, null) in columns.extremes.items():
         call = node.calls[i]
@@ -195,8 +201,9 @@ def _ungrouped(node: Aggregate, columns: _Columns, counts: list[Tensor], scope: 
     return _result(node, totals, sums, extremes, None, scope)
 
 
-def _grouped(node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _Groups, exists: Bits, owner: int, slots: int,
-             scope: Scope) -> Relation:
+def _grouped(
+    node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _Groups, exists: Bits, owner: int, slots: int, scope: Scope
+) -> Relation:
     """1. Sort by the owner's permutation. 2. Prefix sums; extremes by segment. 3. Group ends to the front. 4. Subtract."""
     session = scope.session
     distinct = list({id(count): count for count in counts}.values())
@@ -210,9 +217,9 @@ def _grouped(node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _
     ends = permute(session, owner, groups.last, [*added, *best], slots)
     sums = [_differences(raw(part)) for part in ends[: len(added)] if not isinstance(part, Bits)]
     counted = [sums[place[id(count)]] for count in counts]
-    by_call = dict(zip(columns.sums, sums[len(distinct):], strict=True))
+    by_call = dict(zip(columns.sums, sums[len(distinct) :], strict=True))
     extremes: dict[int, tuple[Tensor, Bits]] = {}
-    rest = ends[len(added):]
+    rest = ends[len(added) :]
     for position, i in enumerate(columns.extremes):
         value, none = rest[2 * position], rest[2 * position + 1]
         assert isinstance(none, Bits)
@@ -220,8 +227,16 @@ def _grouped(node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _
     return _result(node, counted, by_call, extremes, exists, scope)
 
 
-def _segmented(node: Aggregate, columns: _Columns, moved: list[Shared | Bits], first: int, flags: int, groups: _Groups,
-               owner: int, scope: Scope) -> list[Shared | Bits]:
+def _segmented(
+    node: Aggregate,
+    columns: _Columns,
+    moved: list[Shared | Bits],
+    first: int,
+    flags: int,
+    groups: _Groups,
+    owner: int,
+    scope: Scope,
+) -> list[Shared | Bits]:
     if not columns.extremes:
         return []
     same = same_segment(scope.session, owner, groups.segment, scope.rows)
@@ -248,8 +263,14 @@ def _width(call: Call, scope: Scope) -> int:
     return min(64, range_of(call.arguments[0], scope.columns).bits)
 
 
-def _result(node: Aggregate, counts: list[Tensor], sums: dict[int, Tensor], extremes: dict[int, tuple[Tensor, Bits]],
-            exists: Bits | None, scope: Scope) -> Relation:
+def _result(
+    node: Aggregate,
+    counts: list[Tensor],
+    sums: dict[int, Tensor],
+    extremes: dict[int, tuple[Tensor, Bits]],
+    exists: Bits | None,
+    scope: Scope,
+) -> Relation:
     """Calls as columns; SUM, MIN and MAX are NULL where nothing was counted; a group is there if it has rows."""
     session = scope.session
     width = max(scope.rows, 1).bit_length()
@@ -258,7 +279,7 @@ def _result(node: Aggregate, counts: list[Tensor], sums: dict[int, Tensor], extr
     found: dict[int, Value] = {}
     for i, call in enumerate(node.calls):
         if i in sums:
-            found[call.output.number] = Number(sums[i], none[1 + i])
+            found[call.output.number] = Number(sums[i], None if call.function == "sum_count" else none[1 + i])
         elif i in extremes:
             found[call.output.number] = Number(*extremes[i])
         else:

@@ -21,8 +21,11 @@ def share_input(session: Session, node: Input, encoded: Encoded | None, parties:
     """
     owner, slots = parties.index(node.party), node.slots
     columns = {
-        c.field.number: shared_value(session, owner, None if encoded is None else encoded.columns[c.field.number], slots,
-                                     c.field, words_for(c.bytes) + 1) for c in node.columns}
+        c.field.number: shared_value(
+            session, owner, None if encoded is None else encoded.columns[c.field.number], slots, c.field, words_for(c.bytes) + 1
+        )
+        for c in node.columns
+    }
     real = None if encoded is None else torch.arange(slots) < encoded.count
     valid = None if exact else session.share_bits(owner, real, slots)
     return Relation(slots, valid, columns, {} if encoded is None else encoded.columns, real)

@@ -40,8 +40,13 @@ def _both(session: Session, a: Bits | None, b: Bits | None) -> Bits | None:
 def _spread(relation: Relation, times: int, *, each: bool) -> Relation:
     valid = None if relation.valid is None else bits.repeat(relation.valid, times, each=each)
     columns = {n: repeated(value, times, each=each) for n, value in relation.columns.items()}
-    clear = {n: Clear(tuple(repeat_rows(word, times, each=each) for word in c.words),
-                      None if c.null is None else repeat_rows(c.null, times, each=each)) for n, c in relation.clear.items()}
+    clear = {
+        n: Clear(
+            tuple(repeat_rows(word, times, each=each) for word in c.words),
+            None if c.null is None else repeat_rows(c.null, times, each=each),
+        )
+        for n, c in relation.clear.items()
+    }
     real = None if relation.real is None else repeat_rows(relation.real, times, each=each)
     return Relation(relation.slots * times, valid, columns, clear, real)
 
@@ -53,8 +58,10 @@ def align_rows(session: Session, node: Align, probe: Relation, build: Relation, 
     widths = [width for pair in node.pairs for width in _widths(pair, a, b)]
     at_probe = session.at(probe_rank, lambda: _keys(node, probe, 0, a, b))
     at_build = session.at(build_rank, lambda: _keys(node, build, 1, a, b))
-    sides = [Side(rank, relation.slots, None if keys is None else keys[0], None if keys is None else keys[1])
-             for rank, relation, keys in ((probe_rank, probe, at_probe), (build_rank, build, at_build))]
+    sides = [
+        Side(rank, relation.slots, None if keys is None else keys[0], None if keys is None else keys[1])
+        for rank, relation, keys in ((probe_rank, probe, at_probe), (build_rank, build, at_build))
+    ]
     record = flatten(build.columns) + ([] if build.valid is None else [build.valid])
     match, payload = align(session, sides[0], sides[1], widths, record)
     if build.valid is not None:

@@ -78,7 +78,8 @@ def _turn(session: Session, owner: int, x: _Rows) -> _Rows:
 def _mask(session: Session, owner: int, x: _Rows, words: Tensor | None, octets: Tensor | None) -> _Rows:
     if session.rank == owner or session.tracing:
         return x
-    assert words is not None and octets is not None
+    assert words is not None
+    assert octets is not None
     return _Rows(x.words - words, x.octets ^ octets)
 
 
@@ -100,7 +101,8 @@ def _route(session: Session, owner: int, source: Tensor | None, x: _Rows, rows_o
         return _Rows(words.new_empty((rows_out, count)), octets.new_empty((rows_out, width)))
     if session.rank != owner:
         return _Rows(dealt.words_out.index_select(0, told), dealt.octets_out.index_select(0, told))
-    assert tau is not None and source is not None
+    assert tau is not None
+    assert source is not None
     out = _Rows(dealt.words_out.index_select(0, tau), dealt.octets_out.index_select(0, tau))
     real = torch.where(source < 0, rows, source)
     out.words.add_(_with_zero_row(words.add_(x.words)).index_select(0, real))
@@ -113,7 +115,8 @@ def _with_zero_row(rows: Tensor) -> Tensor:
 
 
 def _conjugate(order: Tensor | None, source: Tensor | None, rows: int, total: int) -> Tensor:
-    assert order is not None and source is not None
+    assert order is not None
+    assert source is not None
     empty = source < 0
     full = torch.where(empty, rows - 1 + torch.cumsum(empty, 0), source)
     inverse = torch.empty(total, dtype=torch.int64)

@@ -52,5 +52,3 @@ def _magnitude(share: Tensor, range_: Range, scope: Scope) -> tuple[Tensor, Bits
     sign = msb(scope.session, share, min(range_.bits, 64))
     [[part]] = mux_many(scope.session, [(sign, [share])])
     return share - 2 * raw(part), sign
-
-

@@ -7,10 +7,9 @@ from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sdh.errors import DataError, InternalError, ProtocolError
-from sdh.executors.encode import doubles_of_codes
+from sdh.executors.encode import codes_of_doubles, doubles_of_codes
 from sdh.executors.layout import (
     Column,
     NumberColumn,
@@ -23,7 +22,7 @@ from sdh.executors.layout import (
 )
 from sdh.executors.local import from_stream
 from sdh.executors.packing import unpack_bits, words_of
-from sdh.executors.text import decode_text
+from sdh.executors.text import ArrowArray, Words, decode_text, pc
 from sdh.planners.physical import Release, traits
 from sdh.planners.plan import Plan
 from sdh.schema import Kind, Schema, Type
@@ -42,17 +41,19 @@ def assemble(plan: Plan, payloads: list[bytes]) -> pa.Table:
         return named(from_stream(payloads[0]), plan.placed.schema)
     words, flags, failed = _added(plan, plan.root, payloads)
     if failed:
-        raise DataError("An operator of the query failed on the data, as it would in DuckDB: an overflow.",
-                        advice="Which rows and parties is not told; cast to a wider type.")
+        raise DataError(
+            "An operator of the query failed on the data, as it would in DuckDB: an overflow.",
+            advice="Which rows and parties is not told; cast to a wider type.",
+        )
     keep = flags[-1]
     columns, word, flag = [], 0, 0
     for column in layout(plan.root):
-        mine = [one[keep] for one in words[word:word + word_count(column)]]
-        bits = [one[keep] for one in flags[flag:flag + bit_count(column)]]
+        mine = [one[keep] for one in words[word : word + word_count(column)]]
+        bits = [one[keep] for one in flags[flag : flag + bit_count(column)]]
         word, flag = word + len(mine), flag + len(bits)
         columns.append(_decoded(column, mine, bits))
     visible = [_as(column, c.type) for column, c in zip(columns, plan.placed.schema, strict=False)]
-    hidden = columns[len(visible):]
+    hidden = columns[len(visible) :]
     index = _order(plan.root, [*visible, *hidden])
     table = pa.Table.from_arrays(visible, names=[str(i) for i in range(len(visible))])
     return named(table if index is None else table.take(index), plan.placed.schema)
@@ -63,7 +64,7 @@ def named(table: pa.Table, schema: Schema) -> pa.Table:
     return table.rename_columns([column.name for column in schema])
 
 
-def _added(plan: Plan, root: Release, payloads: Sequence[bytes]) -> tuple[list[np.ndarray], list[np.ndarray], bool]:
+def _added(plan: Plan, root: Release, payloads: Sequence[bytes]) -> tuple[list[Words], list[Words], bool]:
     """Words int64 [slots] each, bits bool [slots] each (validity last), and the error bit."""
     slots = traits(root.input).slots
     columns = layout(root)
@@ -81,12 +82,12 @@ def _added(plan: Plan, root: Release, payloads: Sequence[bytes]) -> tuple[list[n
         failed ^= int(share[0]) & 1 if error else 0
         ring += share[error:border]
         binary ^= share[border:]
-    words = [ring[i * slots:(i + 1) * slots] for i in range(count)]
-    bits = [unpack_bits(binary[i * packed:(i + 1) * packed], slots).astype(bool) for i in range(flags)]
+    words = [ring[i * slots : (i + 1) * slots] for i in range(count)]
+    bits = [unpack_bits(binary[i * packed : (i + 1) * packed], slots).astype(bool) for i in range(flags)]
     return words, bits, bool(failed)
 
 
-def _decoded(column: Column, words: list[np.ndarray], bits: list[np.ndarray]) -> pa.Array:
+def _decoded(column: Column, words: list[Words], bits: list[Words]) -> ArrowArray:
     match column:
         case NumberColumn(type_):
             return _number(words[0], bits[0], type_)
@@ -100,7 +101,7 @@ def _decoded(column: Column, words: list[np.ndarray], bits: list[np.ndarray]) ->
             assert_never(column)
 
 
-def _number(values: np.ndarray, null: np.ndarray, type_: Type) -> pa.Array:
+def _number(values: Words, null: Words, type_: Type) -> ArrowArray:
     match type_.kind:
         case Kind.DOUBLE | Kind.FLOAT:
             return pa.array(doubles_of_codes(values), mask=null)
@@ -114,7 +115,7 @@ def _number(values: np.ndarray, null: np.ndarray, type_: Type) -> pa.Array:
             return pa.array(values, mask=null)
 
 
-def _decimal(values: np.ndarray, null: np.ndarray, scale: int) -> pa.Array:
+def _decimal(values: Words, null: Words, scale: int) -> ArrowArray:
     """int64 times 10^scale as decimal128(38, scale)."""
     halves = np.empty((len(values), 2), dtype=np.int64)
     halves[:, 0], halves[:, 1] = values, values >> 63
@@ -122,7 +123,7 @@ def _decimal(values: np.ndarray, null: np.ndarray, scale: int) -> pa.Array:
     return pc.if_else(pa.array(~null), whole, pa.scalar(None, whole.type))
 
 
-def _quotient(bits: list[np.ndarray], fraction: int) -> np.ndarray:
+def _quotient(bits: list[Words], fraction: int) -> Words:
     """float64 nearest to the quotient: its leading 56 bits, the sticky bit behind them, scaled by a power of two."""
     _, negative, no_divisor, no_dividend, sticky, *digits = bits
     table = np.stack(digits)
@@ -137,7 +138,7 @@ def _quotient(bits: list[np.ndarray], fraction: int) -> np.ndarray:
     return np.where(negative, -value, value)
 
 
-def _as(column: pa.Array, type_: Type) -> pa.Array:
+def _as(column: ArrowArray, type_: Type) -> ArrowArray:
     return column.cast(arrow_type(type_))
 
 
@@ -182,26 +183,23 @@ def arrow_type(type_: Type) -> Any:
             assert_never(type_.kind)
 
 
-def _order(root: Release, columns: list[pa.Array]) -> Any:
+def _order(root: Release, columns: list[ArrowArray]) -> Any:
     """The index that sorts the rows as the query says, None if it does not say. NULLs last unless it says first."""
     if not root.order:
         return None
-    keys, names = [], []
-    data: dict[str, pa.Array] = {}
+    keys: list[tuple[str, Any]] = []
+    data: dict[str, ArrowArray] = {}
     for i, (output, descending, nulls_first) in enumerate(root.order):
         column = _sortable(columns[output])
         null = pc.is_null(column)
         data[f"n{i}"] = pc.cast(pc.invert(null) if nulls_first else null, pa.int8())
         data[f"v{i}"] = column
         keys += [(f"n{i}", "ascending"), (f"v{i}", "descending" if descending else "ascending")]
-        names.append(output)
     return pc.sort_indices(pa.table(data), sort_keys=keys)
 
 
-def _sortable(column: pa.Array) -> pa.Array:
+def _sortable(column: ArrowArray) -> ArrowArray:
     """DuckDB sorts NaN above infinity, whichever way; pyarrow puts it at the end: the order code decides."""
-    from sdh.executors.encode import codes_of_doubles
-
     if not pa.types.is_floating(column.type):
         return column
     null = column.is_null().to_numpy(zero_copy_only=False)

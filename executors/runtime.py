@@ -10,60 +10,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sdh.connectors.wire import Link, expand as hkdf
+from sdh.connectors.wire import Link
+from sdh.connectors.wire import expand as hkdf
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
+from sdh.executors.messages import Masked, give_rows, open_among, take_rows
+from sdh.executors.metering import Cost, Meter, Step
 from sdh.executors.shapes import ShapesOnly
 from sdh.executors.shares import Bits
-from sdh.executors.streams import Source, fresh_source
+from sdh.executors.streams import Source, Stream, fresh_source
+
+__all__ = ["CHUNK", "Cost", "Masked", "Meter", "Permutation", "Session", "TraceSession", "check_list", "seed", "trace"]
 
 T = TypeVar("T")
 
 CHUNK = 1 << 18
 """Rows of a comparison that are worked on at a time: memory stays bounded. Part of the plan digest."""
-
-
-@dataclass(slots=True)
-class Cost:
-    """What one operator cost this party; `dealt` is the dealer's bytes to all parties."""
-
-    sent: int = 0
-    rounds: int = 0
-    dealt: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Meter:
-    """Costs by operator label, in the order of first use."""
-
-    operators: dict[str, Cost] = field(default_factory=dict)
-
-    def at(self, label: str) -> Cost:
-        return self.operators.setdefault(label, Cost())
-
-    @property
-    def total(self) -> Cost:
-        costs = self.operators.values()
-        return Cost(sum(c.sent for c in costs), sum(c.rounds for c in costs), sum(c.dealt for c in costs),
-                    sum(c.seconds for c in costs))
-
-
-@dataclass(frozen=True, slots=True)
-class Masked:
-    """A share that a fresh mask hides: ring share of `width` bits a value, or (xor) words of 64 or octets of 8."""
-
-    share: Tensor
-    width: int = 64
-    xor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +44,6 @@ class Permutation:
     octets_in: Tensor | None
     words_out: Tensor
     octets_out: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What one step did, for the meter and for a trace to do again."""
-
-    sent: int = 0
-    rounds: int = 0
-    group: tuple[Correlation, ...] = ()
 
 
 def seed(secret: bytes, digest: bytes) -> bytes:
@@ -157,6 +117,8 @@ class Session:
 
     def draw_permutation(self, owner: int, rows: int, total: int, count: int, width: int) -> Permutation:
         """A permutation of `total` positions known to `owner`, with masks for `rows` rows of words and octets."""
+        if total >= 1 << 31:
+            raise InternalError("A permutation has fewer than 2^31 positions.")
         correlation = Correlation("permute", rows, width, count, owner, total)
         return self._permutation(self._item((correlation,), owner), correlation)
 
@@ -167,7 +129,7 @@ class Session:
             foreseen = wanted == Item(self._address(), group, holder)
         if not foreseen:
             raise InternalError("A protocol drew randomness that its trace had not foreseen.")
-        item = Item(self._next(_Step(group=group)), group, holder)
+        item = Item(self._next(Step(group=group)), group, holder)
         self._drawn += 1
         self.items.append(item)
         return item
@@ -185,7 +147,7 @@ class Session:
         return Permutation(order, words_in, octets_in,
                            torch.from_numpy(share.words_out), torch.from_numpy(share.octets_out))
 
-    def _dealer_stream(self, item: Item) -> dealing.Stream:
+    def _dealer_stream(self, item: Item) -> Stream:
         if self._dealt is None:
             raise InternalError("This session has no dealer.")
         return self._dealt.open(dealing.draw_address(item.address))
@@ -214,7 +176,7 @@ class Session:
         return shares.bits_of(self._share(owner, words, shares.words_of(rows), xor=True), rows)
 
     def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
-        address = self._next(_Step()) + "/share"
+        address = self._next(Step()) + "/share"
         if self.rank != owner:
             return self._pair_words(owner, address, rows)
         if values is None or values.dtype != torch.int64 or values.shape != (rows,):
@@ -227,7 +189,7 @@ class Session:
 
     def zeros(self, rows: int, *, xor: bool = False) -> Tensor:
         """A fresh sharing of zero from the pairwise seeds (rule 3): every share is uniform to all other parties."""
-        address = self._next(_Step()) + "/zero"
+        address = self._next(Step()) + "/zero"
         share = torch.zeros(rows, dtype=torch.int64, device=self.device)
         for peer in self.others:
             mask = self._pair_words(peer, address, rows)
@@ -244,14 +206,14 @@ class Session:
 
     def pair_key(self, first: int, second: int) -> bytes | None:
         """32 bytes that parties `first` and `second` alone know; None at the others and in a trace."""
-        address = self._next(_Step()) + "/key"
+        address = self._next(Step()) + "/key"
         if self.tracing or self.rank not in (first, second) or first == second:
             return None
         return self._pairs[second if self.rank == first else first].key(address)
 
     def private_words(self, count: int) -> Tensor:
         """Words that no other process can predict."""
-        return torch.from_numpy(self._private.open(self._next(_Step()) + "/private").words(count))
+        return torch.from_numpy(self._private.open(self._next(Step()) + "/private").words(count))
 
     def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
         return torch.from_numpy(self._pairs[peer].open(address).words(rows))
@@ -266,25 +228,12 @@ class Session:
         Bytes: (n - 1) * sum(rows * width / 8).
         """
         assert hidden_by, "say which mask or shuffle hides the values"
-        plan = [(value.share.numel(), value.width) for value in values]
-        size = packing.packed_bytes(plan)
-        address = self._next(_Step(sent=size * (self.count - 1), rounds=1)) + "/open"
-        return self._open(address, values, plan, size)
+        size = packing.packed_bytes([value.size for value in values])
+        address = self._next(Step(sent=size * (self.count - 1), rounds=1)) + "/open"
+        return self._open(address, values)
 
-    def _open(self, address: str, values: Sequence[Masked], plan: list[tuple[int, int]], size: int) -> list[Tensor]:
-        flat = [value.share.reshape(-1).contiguous() for value in values]
-        mine = packing.pack_values([share.numpy() for share in flat], [value.width for value in values])
-        for peer in self.others:
-            self.links[peer].send(address, mine.data)
-        totals = flat
-        for peer in self.others:
-            buffer = np.empty(size, dtype=np.uint8)
-            self.links[peer].receive_into(address, buffer.data)
-            parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, plan)]
-            totals = [part.bitwise_xor_(total) if value.xor else part.add_(total)
-                      for value, total, part in zip(values, totals, parts, strict=True)]
-        return [(total if value.width == 64 else total & ((1 << value.width) - 1)).reshape(value.share.shape)
-                for value, total in zip(values, totals, strict=True)]
+    def _open(self, address: str, values: Sequence[Masked]) -> list[Tensor]:
+        return open_among(self.links, address, values)
 
     def hand_over(self, owner: int, words: Tensor | None, octets: Tensor | None, announced: Tensor | None,
                   sizes: tuple[tuple[int, int], tuple[int, int], int], hidden_by: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -297,41 +246,19 @@ class Session:
         (rows, count), (_, width), length = sizes
         outward = rows * (8 * count + width)
         sent = 4 * length * (self.count - 1) if self.rank == owner else outward
-        address = self._next(_Step(sent=sent, rounds=1)) + "/turn"
+        address = self._next(Step(sent=sent, rounds=1)) + "/turn"
         if self.tracing:
             return self._blank((rows, count)), self._blank((rows, width), torch.uint8), self._blank((length,))
-        if self.rank != owner:
-            assert words is not None and octets is not None
-            link = self.links[owner]
-            link.send(address, words.contiguous().reshape(-1).numpy().view(np.uint8).data)
-            link.send(address, octets.contiguous().reshape(-1).numpy().data)
-            told = np.empty(4 * length, dtype=np.uint8)
-            if length:
-                link.receive_into(address, told.data)
-            return words, octets, torch.from_numpy(told.view("<i4")).long()
-        return self._take_in(address, announced, sizes)
-
-    def _take_in(self, address: str, announced: Tensor | None,
-                 sizes: tuple[tuple[int, int], tuple[int, int], int]) -> tuple[Tensor, Tensor, Tensor]:
-        (rows, count), (_, width), length = sizes
-        if length:
-            assert announced is not None
-            told = announced.to(torch.int32).numpy().view(np.uint8)
-            for peer in self.others:
-                self.links[peer].send(address, told.data)
-        words = torch.zeros((rows, count), dtype=torch.int64)
-        octets = torch.zeros((rows, width), dtype=torch.uint8)
-        for peer in self.others:
-            words_in, octets_in = np.empty((rows, count), "<i8"), np.empty((rows, width), np.uint8)
-            self.links[peer].receive_into(address, words_in.reshape(-1).view(np.uint8).data)
-            self.links[peer].receive_into(address, octets_in.reshape(-1).data)
-            words += torch.from_numpy(words_in)
-            octets ^= torch.from_numpy(octets_in)
-        return words, octets, torch.empty(0, dtype=torch.int64)
+        if self.rank == owner:
+            told = announced if length else None
+            return *take_rows(self.links, address, (rows, count), width, told), self._blank((0,))
+        assert words is not None
+        assert octets is not None
+        return words, octets, give_rows(self.links[owner], address, words, octets, length)
 
     # --- bookkeeping ---
 
-    def _next(self, step: _Step) -> str:
+    def _next(self, step: Step) -> str:
         """The address of the next step, metered."""
         cost = self.meter.at(self._label)
         cost.sent += step.sent
@@ -355,8 +282,8 @@ class TraceSession(Session):
 
     def __init__(self, parties: Sequence[str], rank: int = 0) -> None:
         super().__init__(rank, parties, {}, None, b"", device="meta")
-        self._steps: list[_Step] = []
-        self._done: dict[Hashable, tuple[list[_Step], object]] = {}
+        self._steps: list[Step] = []
+        self._done: dict[Hashable, tuple[list[Step], object]] = {}
 
     def once(self, key: Hashable, body: Callable[[], T]) -> T:
         if key in self._done:
@@ -373,7 +300,7 @@ class TraceSession(Session):
         self._done[key] = self._steps[start:], result
         return result
 
-    def _next(self, step: _Step) -> str:
+    def _next(self, step: Step) -> str:
         self._steps.append(step)
         return super()._next(step)
 
@@ -388,17 +315,17 @@ class TraceSession(Session):
                            blank((total, count)), blank((total, width), torch.uint8))
 
     def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
-        self._next(_Step())
+        self._next(Step())
         return self._blank((rows,))
 
     def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
         return self._blank((rows,))
 
     def private_words(self, count: int) -> Tensor:
-        self._next(_Step())
+        self._next(Step())
         return self._blank((count,))
 
-    def _open(self, address: str, values: Sequence[Masked], plan: list[tuple[int, int]], size: int) -> list[Tensor]:
+    def _open(self, address: str, values: Sequence[Masked]) -> list[Tensor]:
         return [self._blank(tuple(value.share.shape)) for value in values]
 
 

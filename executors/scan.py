@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def same_segment(session: Session, owner: int, segment: Tensor | None, rows: int
     """
     found, step = [], 1
     while step < rows:
-        bits = session.at(owner, lambda step=step: _same(segment, step))
+        bits = session.at(owner, partial(_same, segment, step))
         found.append(session.share_bits(owner, bits, rows - step))
         step *= 2
     return found

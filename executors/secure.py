@@ -172,5 +172,3 @@ def _output(e: Expression, scope: Scope, words: list[Shared], flags: list[Bits])
         shares = [raw(one) for one in mux_many(session, [(bits.not_(session, null), shares)])[0]]
     words += shares
     flags.append(scope.bit(False) if null is None else null)
-
-

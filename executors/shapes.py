@@ -77,6 +77,19 @@ def _same(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     return _blank(args[0].shape, args[0].dtype)
 
 
+def _repeat(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    del kwargs
+    times = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+    shape = [1] * (len(times) - args[0].dim()) + list(args[0].shape)
+    return _blank([size * time for size, time in zip(shape, times, strict=True)], args[0].dtype)
+
+
+def _sum(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    axis = args[1] if len(args) > 1 else kwargs.get("dim")
+    shape = [] if axis is None else [size for place, size in enumerate(args[0].shape) if place != axis]
+    return _blank(shape, torch.int64)
+
+
 def _rows(args: Sequence[Any]) -> Tensor:
     """Rows at a list or vector of indices."""
     return _blank((len(args[1]), *args[0].shape[1:]), args[0].dtype)
@@ -97,7 +110,8 @@ _ANSWERS: dict[Any, Callable[[Sequence[Any], dict[str, Any]], Tensor | None]] = 
                      _T.__iand__, _T.__ior__, _T.__iadd__, _T.__isub__, _T.__imul__, _T.copy_), _in_place),
     **dict.fromkeys((_T.__invert__, _T.__neg__, _T.neg, _T.bitwise_not, torch.cumsum, _T.cumsum, _T.flip, torch.flip),
                     _same),
-    torch.where: _where, torch.cat: _cat, torch.stack: _stack, _T.__setitem__: _nothing,
+    _T.repeat: _repeat, _T.sum: _sum, torch.where: _where,
+    torch.cat: _cat, torch.stack: _stack, _T.__setitem__: _nothing,
 }
 
 

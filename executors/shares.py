@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,6 +21,9 @@ sys.modules.setdefault("torch.onnx.symbolic_registry", types.ModuleType("torch.o
 from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
 
 from sdh.executors import packing  # noqa: E402
+
+__all__ = ["ArithmeticSharedTensor", "BinarySharedTensor", "Bits", "Shared", "arithmetic", "binary", "bits_of", "pack",
+           "planes", "raw", "split", "unpack", "words_of"]
 
 Shared = ArithmeticSharedTensor | Tensor
 """An arithmetic share: wrapped as operators hold it, or the raw int64 tensor inside a protocol."""
@@ -53,6 +58,12 @@ class Bits:
 
 def bits_of(share: Tensor, rows: int) -> Bits:
     return Bits(binary(share), rows)
+
+
+def split(column: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Consecutive parts of these lengths (views)."""
+    starts = accumulate(sizes, initial=0)
+    return [column[start:start + size] for start, size in zip(starts, sizes, strict=False)]
 
 
 def words_of(rows: int) -> int:

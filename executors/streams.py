@@ -58,7 +58,7 @@ class Stream:
     def _fill(self, out: Octets) -> None:
         for start in range(0, len(out), len(_ZEROS)):
             piece = out[start:start + len(_ZEROS)]
-            self._cipher.update_into(memoryview(_ZEROS)[:len(piece)], piece)
+            self._cipher.update_into(memoryview(_ZEROS)[:len(piece)], piece.data)
 
 
 def stream(seed: bytes, address: str) -> Stream:

@@ -127,7 +127,7 @@ def unflatten(like: dict[int, Value], record: Record) -> dict[int, Value]:
     place = 0
     for number, value in like.items():
         size = len(columns_of(value))
-        found[number] = from_columns(value, record[place:place + size])
+        found[number] = from_columns(value, record[place : place + size])
         place += size
     return found
 

@@ -54,7 +54,7 @@ class Typer:
         if not parts:
             return list(expressions)
         types = self.oracle.types([expression_sql(part) for part in parts], fields)
-        known = dict(zip(parts, types, strict=True))
+        known: dict[Expression, Type] = dict(zip(parts, types, strict=True))
         return [self._rebuilt(e, known) for e in expressions]
 
     def _rebuilt(self, e: Expression, known: dict[Expression, Type]) -> Expression:

@@ -36,5 +36,6 @@ def _floored(aggregate: Aggregate, floor: int, numbers: count[int]) -> Node:
     inner = [replace(call, output=replace(call.output, number=next(numbers))) for call in aggregate.calls]
     outputs: list[tuple[Field, Expression]] = [
         (replace(call.output, nullable=True), Case(((enough, Ref(one.output)),), None, call.output.type))
-        for call, one in zip(aggregate.calls, inner, strict=True)]
+        for call, one in zip(aggregate.calls, inner, strict=True)
+    ]
     return Project(replace(aggregate, calls=(*inner, Call(rows, "count_star", ()))), tuple(outputs))

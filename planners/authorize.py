@@ -70,8 +70,13 @@ def authorize(node: Node, catalog: Catalog, receiver: str) -> None:
     walk = _Walk()
     flows = _flows(node, walk)
     released = {flow for f in fields(node) for flow in flows[f.number]}
-    released |= {flow for sort in nodes(node) if isinstance(sort, Sort) for key in sort.keys
-                 for flow in _of(key.expression, _flows(sort.input, _Walk()))}
+    released |= {
+        flow
+        for sort in nodes(node)
+        if isinstance(sort, Sort)
+        for key in sort.keys
+        for flow in _of(key.expression, _flows(sort.input, _Walk()))
+    }
     tables = {scan.table.full_name: scan.table for scan in nodes(node) if isinstance(scan, Scan) and scan.table.party}
     joined = _joined_with(receiver, tables)
     for flow in sorted(released | walk.influences, key=lambda f: (f.table, f.column, sorted(f.uses))):
@@ -111,9 +116,12 @@ def _require(flow: Flow, tables: dict[str, TableFacts], catalog: Catalog, receiv
 def _refuse(flow: Flow, use: Use, receiver: str, how: str) -> None:
     name = f"{flow.table}" if flow.column == ANY_COLUMN else f"{flow.table}.{flow.column}"
     column = "" if flow.column == ANY_COLUMN else f" ({flow.column})"
-    raise NotGranted(f"{name} may not be shown to {receiver}: the query {how}, and {use} is not granted."
-                     if not flow.uses else f"{name} {how}, and {use} of it is not granted to {receiver}.",
-                     advice=f"Its owner could GRANT {use} ON {flow.table}{column} TO {receiver}.")
+    raise NotGranted(
+        f"{name} may not be shown to {receiver}: the query {how}, and {use} is not granted."
+        if not flow.uses
+        else f"{name} {how}, and {use} of it is not granted to {receiver}.",
+        advice=f"Its owner could GRANT {use} ON {flow.table}{column} TO {receiver}.",
+    )
 
 
 def _flows(node: Node, walk: _Walk) -> dict[int, Flows]:
@@ -149,8 +157,11 @@ def _flows(node: Node, walk: _Walk) -> dict[int, Flows]:
 
 def _of_aggregate(node: Aggregate, flows: dict[int, Flows]) -> dict[int, Flows]:
     found = {f.number: frozenset(flow.then(Use.GROUP, "GROUP BY") for flow in _of(e, flows)) for f, e in node.keys}
-    rows = frozenset(Flow(scan.table.full_name, ANY_COLUMN, frozenset({Use.AGGREGATE}), "COUNT")
-                     for scan in nodes(node.input) if isinstance(scan, Scan) and scan.table.party)
+    rows = frozenset(
+        Flow(scan.table.full_name, ANY_COLUMN, frozenset({Use.AGGREGATE}), "COUNT")
+        for scan in nodes(node.input)
+        if isinstance(scan, Scan) and scan.table.party
+    )
     for call in node.calls:
         read = frozenset(flow for e in call.arguments for flow in _of(e, flows))
         if call.filter is not None:
@@ -201,8 +212,10 @@ def _require_rows(node: Node, tables: dict[str, TableFacts], catalog: Catalog, r
         policy = catalog.party(table.party).policy
         uses = (Use.REVEAL, Use.JOIN, Use.PAYLOAD, Use.GROUP, Use.AGGREGATE, Use.EXTREMES, Use.RANK)
         if not any(policy.allows(use, table.name, c.name, receiver) for use in uses for c in table.columns):
-            raise NotGranted(f"Nothing of {name} may be shown to {receiver}, not even which of its rows there are.",
-                             advice=f"Its owner could GRANT AGGREGATE ON {name} TO {receiver}.")
+            raise NotGranted(
+                f"Nothing of {name} may be shown to {receiver}, not even which of its rows there are.",
+                advice=f"Its owner could GRANT AGGREGATE ON {name} TO {receiver}.",
+            )
     if not any(isinstance(n, Aggregate) for n in nodes(node)):
         for name, table in sorted(tables.items()):
             _require_existence(name, table, catalog, receiver)
@@ -213,8 +226,10 @@ def _require_existence(name: str, table: TableFacts, catalog: Catalog, receiver:
         return
     policy = catalog.party(table.party).policy
     if not any(policy.allows(use, table.name, c.name, receiver) for use in (Use.REVEAL, Use.JOIN) for c in table.columns):
-        raise NotGranted(f"The result has a row for each row of {name}, and neither REVEAL nor JOIN of it is granted to {receiver}.",
-                         advice=f"Aggregate, or its owner could GRANT REVEAL ON {name} TO {receiver}.")
+        raise NotGranted(
+            f"The result has a row for each row of {name}, and neither REVEAL nor JOIN of it is granted to {receiver}.",
+            advice=f"Aggregate, or its owner could GRANT REVEAL ON {name} TO {receiver}.",
+        )
 
 
 def _require_floors(node: Node, catalog: Catalog, receiver: str) -> None:
@@ -233,4 +248,5 @@ def _require_floors(node: Node, catalog: Catalog, receiver: str) -> None:
                 raise FloorUnsupported(
                     f"The floor of {least[table.party]} contributors of {table.full_name} cannot be counted here, since one "
                     "contributor may have several rows.",
-                    advice="Join on a unique key of the other table, or ask the owner for a floor of 1.")
+                    advice="Join on a unique key of the other table, or ask the owner for a floor of 1.",
+                )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import fields as dataclass_fields
 from itertools import count
 from typing import assert_never
 
@@ -12,11 +13,11 @@ from sdh.errors import AmbiguousColumn, InternalError, NotGrouped, ParameterErro
 from sdh.parsers import syntax
 from sdh.parsers.accepted import AGGREGATES
 from sdh.planners import expressions as bound
+from sdh.planners.annotate import UNTYPED, Typer
 from sdh.planners.expressions import Expression, Field, Ref, conjunction, substitute, transform
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, SortKey, fields
 from sdh.planners.oracle import Oracle, nearest_names
 from sdh.planners.render import call_sql, literal
-from sdh.planners.annotate import UNTYPED, Typer
 from sdh.schema import BIGINT, Schema, Type
 
 TOO_DEEP = 64
@@ -53,21 +54,43 @@ class _Names:
 
 def bind(query: syntax.Select, oracle: Oracle, params: dict[str, object], schema: Schema) -> Node:
     """The logical plan of a query whose result DuckDB describes as `schema`. Raises QuestionError classes."""
-    used: set[str] = set()
-    binder = _Binder(oracle.catalog, Typer(oracle), params, used)
-    relation = binder.select(query, {})
-    unused = sorted(set(params) - used)
-    if unused:
-        raise ParameterError(f"The query has no parameter ${unused[0]}.", advice="Leave it out of params.")
+    relation = _Binder(oracle.catalog, Typer(oracle), params).select(query, {})
     found = tuple(str(f.type) for f in fields(relation.node))
     if found != tuple(str(column.type) for column in schema):
         raise InternalError(f"SDH typed the result as {found}, DuckDB as {tuple(str(c.type) for c in schema)}.")
     return relation.node
 
 
+def check_parameters(query: syntax.Select, params: dict[str, object]) -> None:
+    """Every $parameter has a value and every value a $parameter. Raises ParameterError."""
+    found = {parameter.name: parameter for parameter in _parameters(query)}
+    for name, parameter in found.items():
+        if name not in params:
+            raise ParameterError(
+                f"The parameter ${name} has no value.",
+                advice=f"Give params={{{name!r}: ...}}.",
+                line=parameter.at.line,
+                column=parameter.at.column,
+            )
+    unused = sorted(set(params) - set(found))
+    if unused:
+        raise ParameterError(f"The query has no parameter ${unused[0]}.", advice="Leave it out of params.")
+
+
+def _parameters(node: object) -> Iterator[syntax.Parameter]:
+    if isinstance(node, syntax.Parameter):
+        yield node
+    elif isinstance(node, tuple):
+        for part in node:
+            yield from _parameters(part)
+    elif is_dataclass(node):
+        for one in dataclass_fields(node):
+            yield from _parameters(getattr(node, one.name))
+
+
 class _Binder:
-    def __init__(self, catalog: Catalog, typer: Typer, params: dict[str, object], used: set[str]) -> None:
-        self._catalog, self._typer, self._params, self._used = catalog, typer, params, used
+    def __init__(self, catalog: Catalog, typer: Typer, params: dict[str, object]) -> None:
+        self._catalog, self._typer, self._params = catalog, typer, params
         self._numbers = count(1)
         self._depth = 0
 
@@ -108,9 +131,12 @@ class _Binder:
         for facts in self._catalog.tables:
             if facts.full_name.lower() == wanted:
                 return facts
-        raise UnknownTable(f"There is no table {'.'.join(table.parts)}.",
-                           advice=nearest_names(".".join(table.parts), (t.full_name for t in self._catalog.tables)),
-                           line=table.at.line, column=table.at.column)
+        raise UnknownTable(
+            f"There is no table {'.'.join(table.parts)}.",
+            advice=nearest_names(".".join(table.parts), (t.full_name for t in self._catalog.tables)),
+            line=table.at.line,
+            column=table.at.column,
+        )
 
     def _join(self, join: syntax.Join, common: dict[str, syntax.CommonTable]) -> Relation:
         join = _rotated(join)
@@ -125,8 +151,12 @@ class _Binder:
 
     def _using(self, join: syntax.Join, kind: str, left: Relation, right: Relation) -> Relation:
         if kind == "FULL":
-            raise Unsupported("FULL JOIN ... USING is not supported.", advice="Write ON and COALESCE the columns.",
-                              line=join.at.line, column=join.at.column)
+            raise Unsupported(
+                "FULL JOIN ... USING is not supported.",
+                advice="Write ON and COALESCE the columns.",
+                line=join.at.line,
+                column=join.at.column,
+            )
         parts: list[Expression] = []
         first, second = list(left.scope), list(right.scope)
         for name in join.using:
@@ -152,8 +182,9 @@ class _Binder:
             visible[table.name.lower()] = table
         source = self.relation(query.source, visible)
         items = _expanded(query.items, source.scope)
-        aliases = {item.alias.lower(): item.expression for item in items
-                   if item.alias and not isinstance(item.expression, syntax.Star)}
+        aliases = {
+            item.alias.lower(): item.expression for item in items if item.alias and not isinstance(item.expression, syntax.Star)
+        }
         node = source.node
         if query.where is not None:
             node = Filter(node, self._rows([query.where], _Names(source.scope, aliases), source.scope)[0])
@@ -161,8 +192,9 @@ class _Binder:
         self._depth -= 1
         return relation
 
-    def _output(self, query: syntax.Select, source: Relation, items: tuple[syntax.Item, ...],
-                aliases: dict[str, syntax.Expression]) -> Relation:
+    def _output(
+        self, query: syntax.Select, source: Relation, items: tuple[syntax.Item, ...], aliases: dict[str, syntax.Expression]
+    ) -> Relation:
         names = _Names(source.scope, aliases, aggregates=[])
         plain = _Names(source.scope)
         plain.aggregates = names.aggregates
@@ -183,11 +215,20 @@ class _Binder:
             node = Filter(node, typed[len(outputs)])
         return self._finish(query, node, items, outputs, typed, order, having is not None)
 
-    def _finish(self, query: syntax.Select, node: Node, items: tuple[syntax.Item, ...], outputs: list[Expression],
-                typed: list[Expression], order: list[tuple[Expression, syntax.OrderKey]], having: bool) -> Relation:
-        columns = tuple((self._field(_name(item), e.type, e.nullable), e)
-                        for item, e in zip(items, typed[: len(outputs)], strict=True))
-        sort_by = typed[len(outputs) + having:]
+    def _finish(
+        self,
+        query: syntax.Select,
+        node: Node,
+        items: tuple[syntax.Item, ...],
+        outputs: list[Expression],
+        typed: list[Expression],
+        order: list[tuple[Expression, syntax.OrderKey]],
+        having: bool,
+    ) -> Relation:
+        columns = tuple(
+            (self._field(_name(item), e.type, e.nullable), e) for item, e in zip(items, typed[: len(outputs)], strict=True)
+        )
+        sort_by = typed[len(outputs) + having :]
         hidden: list[tuple[Field, Expression]] = []
         keys: list[SortKey] = []
         for expression, (_, key) in zip(sort_by, order, strict=True):
@@ -199,8 +240,9 @@ class _Binder:
         node = Project(node, columns + tuple(hidden))
         if query.distinct:
             if hidden:
-                raise Unsupported("ORDER BY a column that SELECT DISTINCT drops is not supported.",
-                                  advice="Select the column too.")
+                raise Unsupported(
+                    "ORDER BY a column that SELECT DISTINCT drops is not supported.", advice="Select the column too."
+                )
             renamed = tuple((self._field(f.name, f.type, f.nullable), Ref(f)) for f, _ in columns)
             by_old = {old.number: Ref(new) for (new, _), (old, _) in zip(renamed, columns, strict=True)}
             node = Aggregate(node, renamed, ())
@@ -216,29 +258,37 @@ class _Binder:
             node, columns = Project(node, tuple((new, e) for new, e in kept)), tuple((new, Ref(new)) for new, _ in kept)
         return Relation(node, tuple(Binding((), f.name, f) for f, _ in columns))
 
-    def _aggregate(self, source: Relation, keys: list[Expression], calls: list[tuple[Field, Call]],
-                   everything: list[Expression]) -> tuple[Node, list[Expression]]:
+    def _aggregate(
+        self, source: Relation, keys: list[Expression], calls: list[tuple[Field, Call]], everything: list[Expression]
+    ) -> tuple[Node, list[Expression]]:
         available = [b.field for b in source.scope]
         rows = [*keys, *(e for _, call in calls for e in (*call.arguments, *_optional(call.filter)))]
         typed = self._typer.typed(rows, available)
-        typed_keys, rest = typed[: len(keys)], typed[len(keys):]
+        typed_keys, rest = typed[: len(keys)], typed[len(keys) :]
         typed_calls: list[Call] = []
         for placeholder, call in calls:
-            arguments, rest = tuple(rest[: len(call.arguments)]), rest[len(call.arguments):]
+            arguments, rest = tuple(rest[: len(call.arguments)]), rest[len(call.arguments) :]
             condition, rest = (rest[0], rest[1:]) if call.filter is not None else (None, rest)
             typed_calls.append(replace(call, output=placeholder, arguments=arguments, filter=condition))
         types = self._typer.oracle.types([call_sql(c) for c in typed_calls], available) if typed_calls else []
-        typed_calls = [replace(call, output=Field(call.output.number, call.function, type_,
-                                                  call.function not in ("count", "count_star")))
-                       for call, type_ in zip(typed_calls, types, strict=True)]
+        typed_calls = [
+            replace(call, output=Field(call.output.number, call.function, type_, call.function not in ("count", "count_star")))
+            for call, type_ in zip(typed_calls, types, strict=True)
+        ]
         outputs = [(self._field(e.field.name if isinstance(e, Ref) else "", e.type, e.nullable), e) for e in typed_keys]
         by_key = {untyped: Ref(f) for untyped, (f, _) in zip(keys, outputs, strict=True)}
         by_number: dict[int, Expression] = {call.output.number: Ref(call.output) for call in typed_calls}
         replaced = [substitute(transform(e, by_key.get), by_number) for e in everything]
         return Aggregate(source.node, tuple(outputs), tuple(typed_calls)), replaced
 
-    def _group_keys(self, query: syntax.Select, items: tuple[syntax.Item, ...], outputs: list[Expression], scope: Scope,
-                    aliases: dict[str, syntax.Expression]) -> list[Expression]:
+    def _group_keys(
+        self,
+        query: syntax.Select,
+        items: tuple[syntax.Item, ...],
+        outputs: list[Expression],
+        scope: Scope,
+        aliases: dict[str, syntax.Expression],
+    ) -> list[Expression]:
         names = _Names(scope, aliases)
         keys: list[Expression] = []
         if query.group_all:
@@ -250,12 +300,14 @@ class _Binder:
             if expression not in keys and bound.references(expression):
                 keys.append(expression)
             elif not bound.references(expression):
-                raise Unsupported("GROUP BY a constant is not supported.", advice="Leave it out.",
-                                  line=key.at.line, column=key.at.column)
+                raise Unsupported(
+                    "GROUP BY a constant is not supported.", advice="Leave it out.", line=key.at.line, column=key.at.column
+                )
         return list(dict.fromkeys(keys))
 
-    def _order_key(self, key: syntax.OrderKey, items: tuple[syntax.Item, ...], outputs: list[Expression],
-                   names: _Names) -> tuple[Expression, syntax.OrderKey]:
+    def _order_key(
+        self, key: syntax.OrderKey, items: tuple[syntax.Item, ...], outputs: list[Expression], names: _Names
+    ) -> tuple[Expression, syntax.OrderKey]:
         match key.expression:
             case syntax.Number() as ordinal:
                 return outputs[_ordinal(ordinal, len(items))], key
@@ -271,8 +323,12 @@ class _Binder:
         untyped = self._untyped(expression, _Names(()))
         constant = self._typer.typed([untyped], [])[0]
         if not isinstance(constant, bound.Constant) or isinstance(constant.value, (str, float)):
-            raise Unsupported("LIMIT and OFFSET take a whole number.", advice="Write a constant.",
-                              line=expression.at.line, column=expression.at.column)
+            raise Unsupported(
+                "LIMIT and OFFSET take a whole number.",
+                advice="Write a constant.",
+                line=expression.at.line,
+                column=expression.at.column,
+            )
         value = None if constant.value is None else int(constant.value) // 10**constant.type.scale
         if value is not None and value < 0:
             raise Unsupported("LIMIT and OFFSET cannot be negative.", line=expression.at.line, column=expression.at.column)
@@ -296,10 +352,6 @@ class _Binder:
             case syntax.Null():
                 return self._typer.constant("NULL")
             case syntax.Parameter(name):
-                if name not in self._params:
-                    raise ParameterError(f"The parameter ${name} has no value.", advice=f"Give params={{{name!r}: ...}}.",
-                                         line=e.at.line, column=e.at.column)
-                self._used.add(name)
                 return self._typer.constant(self._typer.oracle.parameter(name, self._params[name]))
             case syntax.Interval(amount, unit):
                 return _apply(f"interval {unit}", self._untyped(amount, names))
@@ -338,8 +390,13 @@ class _Binder:
         if names.aggregates is None:
             raise NotGrouped(f"The aggregate {e.function} cannot stand here.", line=e.at.line, column=e.at.column)
         inner = _Names(names.scope)
-        call = Call(Field(0, "", UNTYPED), e.function, tuple(self._untyped(a, inner) for a in e.arguments), e.distinct,
-                    None if e.filter is None else self._untyped(e.filter, inner))
+        call = Call(
+            Field(0, "", UNTYPED),
+            e.function,
+            tuple(self._untyped(a, inner) for a in e.arguments),
+            e.distinct,
+            None if e.filter is None else self._untyped(e.filter, inner),
+        )
         for placeholder, known in names.aggregates:
             if known == call:
                 return Ref(placeholder)
@@ -356,19 +413,30 @@ class _Binder:
     def _name(self, name: syntax.Name, names: _Names) -> Expression:
         *qualifier, column = name.parts
         wanted = ".".join(qualifier).lower()
-        found = [b for b in names.scope if b.name.lower() == column.lower()
-                 and (not wanted and not b.merged or wanted and wanted in (q.lower() for q in b.qualifiers))]
+        found = [
+            b
+            for b in names.scope
+            if b.name.lower() == column.lower()
+            and (not wanted and not b.merged or wanted and wanted in (q.lower() for q in b.qualifiers))
+        ]
         if len(found) == 1:
             return Ref(found[0].field)
         if len(found) > 1:
-            raise AmbiguousColumn(f"Several tables have a column {column}.", advice="Name the table before it.",
-                                  line=name.at.line, column=name.at.column)
+            raise AmbiguousColumn(
+                f"Several tables have a column {column}.",
+                advice="Name the table before it.",
+                line=name.at.line,
+                column=name.at.column,
+            )
         if not wanted and column.lower() in names.aliases:
             rest = {key: value for key, value in names.aliases.items() if key != column.lower()}
             return self._untyped(names.aliases[column.lower()], replace(names, aliases=rest))
-        raise UnknownColumn(f"There is no column {'.'.join(name.parts)}.",
-                            advice=nearest_names(column, (b.name for b in names.scope)),
-                            line=name.at.line, column=name.at.column)
+        raise UnknownColumn(
+            f"There is no column {'.'.join(name.parts)}.",
+            advice=nearest_names(column, (b.name for b in names.scope)),
+            line=name.at.line,
+            column=name.at.column,
+        )
 
 
 def _rotated(join: syntax.Join) -> syntax.Join:
@@ -389,10 +457,14 @@ def _optional(e: Expression | None) -> tuple[Expression, ...]:
 
 
 def _renamed(relation: Relation, alias: str, columns: tuple[str, ...]) -> Relation:
-    names = [*columns, *(b.name for b in relation.scope[len(columns):])]
-    return Relation(relation.node, tuple(
-        replace(b, qualifiers=(alias,) if alias else b.qualifiers, name=name)
-        for b, name in zip(relation.scope, names, strict=True)))
+    names = [*columns, *(b.name for b in relation.scope[len(columns) :])]
+    return Relation(
+        relation.node,
+        tuple(
+            replace(b, qualifiers=(alias,) if alias else b.qualifiers, name=name)
+            for b, name in zip(relation.scope, names, strict=True)
+        ),
+    )
 
 
 def _current(scope: Scope, node: Node) -> Scope:
@@ -404,8 +476,7 @@ def _current(scope: Scope, node: Node) -> Scope:
 def _position_of(scope: list[Binding], name: str, join: syntax.Join) -> int:
     found = [i for i, b in enumerate(scope) if b.name.lower() == name.lower() and not b.merged]
     if len(found) != 1:
-        raise UnknownColumn(f"USING ({name}) does not name one column on each side.", line=join.at.line,
-                            column=join.at.column)
+        raise UnknownColumn(f"USING ({name}) does not name one column on each side.", line=join.at.line, column=join.at.column)
     return found[0]
 
 
@@ -417,8 +488,11 @@ def _expanded(items: tuple[syntax.Item, ...], scope: Scope) -> tuple[syntax.Item
             found.append(item)
             continue
         wanted = ".".join(item.expression.qualifier).lower()
-        found += [_StarItem(syntax.Name((b.name,)), "", item.at, b.field) for b in scope
-                  if (not wanted and not b.merged) or (wanted and wanted in (q.lower() for q in b.qualifiers))]
+        found += [
+            _StarItem(syntax.Name((b.name,)), "", item.at, b.field)
+            for b in scope
+            if (not wanted and not b.merged) or (wanted and wanted in (q.lower() for q in b.qualifiers))
+        ]
     return tuple(found)
 
 
@@ -439,8 +513,9 @@ def _ordinal(number: syntax.Expression, length: int) -> int:
     assert isinstance(number, syntax.Number)
     text = number.text
     if not text.isdigit() or not 1 <= int(text) <= length:
-        raise NotGrouped(f"There is no column number {text}.", advice=f"There are {length}.",
-                         line=number.at.line, column=number.at.column)
+        raise NotGrouped(
+            f"There is no column number {text}.", advice=f"There are {length}.", line=number.at.line, column=number.at.column
+        )
     return int(text) - 1
 
 
@@ -449,5 +524,9 @@ def _only(typed: list[Expression], available: list[Field], items: tuple[syntax.I
     known = {f.number for f in available}
     for expression, item in zip(typed, (*items, *([None] * len(typed))), strict=False):
         if not bound.references(expression) <= known:
-            raise NotGrouped("A column is neither in GROUP BY nor in an aggregate.", advice="Group by it or aggregate it.",
-                             line=item.at.line if item else 0, column=item.at.column if item else 0)
+            raise NotGrouped(
+                "A column is neither in GROUP BY nor in an aggregate.",
+                advice="Group by it or aggregate it.",
+                line=item.at.line if item else 0,
+                column=item.at.column if item else 0,
+            )

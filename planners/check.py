@@ -21,8 +21,10 @@ def check(e: Expression, columns: Columns) -> None:
                 check(child, columns)
             if e.type.kind is Kind.VARCHAR:
                 if isinstance(e, Apply) and e.function not in ("coalesce", "nullif", "greatest", "least", "guarded"):
-                    raise Unsupported(f"{e.function} of columns of several owners is not supported.",
-                                      advice="Compute it on one owner's columns.")
+                    raise Unsupported(
+                        f"{e.function} of columns of several owners is not supported.",
+                        advice="Compute it on one owner's columns.",
+                    )
                 bytes_of(e, columns)
             else:
                 range_of(e, columns)
@@ -47,8 +49,7 @@ def _check_comparison(operands: tuple[Expression, ...], columns: Columns) -> Non
         return
     families = {_family(operand) for operand in known}
     if len(families) > 1:
-        raise Unsupported(f"Comparing {' and '.join(sorted(families))} on shares is not supported.",
-                          advice="Cast at one owner.")
+        raise Unsupported(f"Comparing {' and '.join(sorted(families))} on shares is not supported.", advice="Cast at one owner.")
     for operand in operands:
         check(operand, columns)
     if families == {"numbers"}:
@@ -60,8 +61,10 @@ def _check_scales(operands: list[Expression], columns: Columns) -> None:
     finest = max(scale_of(operand.type) for operand in operands)
     for operand in operands:
         if not range_of(operand, columns).times(10 ** (finest - scale_of(operand.type))).within(WORD):
-            raise WidthError(f"A value of type {operand.type} might not fit 63 bits at {finest} decimals on shares.",
-                             advice="Declare tighter bounds= for its columns, or compare at one scale.")
+            raise WidthError(
+                f"A value of type {operand.type} might not fit 63 bits at {finest} decimals on shares.",
+                advice="Declare tighter bounds= for its columns, or compare at one scale.",
+            )
 
 
 def _check_quotients(operands: tuple[Expression, ...], columns: Columns) -> None:
@@ -69,8 +72,10 @@ def _check_quotients(operands: tuple[Expression, ...], columns: Columns) -> None
         for part in children(operand) if is_quotient(operand) else (operand,):
             check(part, columns)
         if isinstance(operand, Apply) and operand.function == "/" and pair_of(operand).bottom(columns).low <= 0:
-            raise Unsupported("Comparing a quotient whose divisor may be zero or negative is not supported.",
-                              advice="Multiply both sides by the divisor.")
+            raise Unsupported(
+                "Comparing a quotient whose divisor may be zero or negative is not supported.",
+                advice="Multiply both sides by the divisor.",
+            )
     first = operands[0]
     for other in operands[1:]:
         crossed(pair_of(first), pair_of(other), columns)

@@ -66,8 +66,9 @@ def _checked(predicate: Expression, input: Node) -> Expression:
 def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
     count = len(node.parts)
     if count > MOST_RELATIONS:
-        raise Unsupported(f"A join of {count} relations of several owners is not supported.",
-                          advice=f"Join at most {MOST_RELATIONS}.")
+        raise Unsupported(
+            f"A join of {count} relations of several owners is not supported.", advice=f"Join at most {MOST_RELATIONS}."
+        )
     best: dict[int, dict[str, tuple[int, Node]]] = {}
     fault: SdhError | None = None
     for i, part in enumerate(node.parts):
@@ -76,9 +77,9 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
         if subset in best:
             continue
         states: dict[str, tuple[int, Node]] = {}
-        for part in _splits(subset):
-            for left in best[part].values():
-                for right in best[subset ^ part].values():
+        for some in _splits(subset):
+            for left in best[some].values():
+                for right in best[subset ^ some].values():
                     for joined in _joins(left[1], right[1], node.conjuncts):
                         try:
                             cost = network.nanoseconds(tree_cost(joined, parties))
@@ -91,8 +92,10 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
         best[subset] = states
     found = [one for _, one in best[(1 << count) - 1].values()]
     if not found:
-        raise fault or Unsupported(f"No join of these relations stays under {MOST_PAIRS} pairs.",
-                                   advice="Join on a key that its owner declares unique (keys=).")
+        raise fault or Unsupported(
+            f"No join of these relations stays under {MOST_PAIRS} pairs.",
+            advice="Join on a key that its owner declares unique (keys=).",
+        )
     return found
 
 
@@ -108,8 +111,11 @@ def _joins(left: Node, right: Node, wanted: tuple[Expression, ...]) -> Iterator[
     """Ways to join two relations, with every conjunct that they can decide together and neither alone."""
     a, b = traits(left), traits(right)
     numbers_a, numbers_b = frozenset(a.ranges), frozenset(b.ranges)
-    here = tuple(c for c in wanted if references(c) <= numbers_a | numbers_b
-                 and not (references(c) <= numbers_a) and not (references(c) <= numbers_b))
+    here = tuple(
+        c
+        for c in wanted
+        if references(c) <= numbers_a | numbers_b and not (references(c) <= numbers_a) and not (references(c) <= numbers_b)
+    )
     for probe_party, _ in a.known:
         for build_party, _ in b.known:
             if probe_party != build_party:
@@ -131,8 +137,11 @@ def _align(probe: Node, build: Node, here: tuple[Expression, ...], probe_party: 
     pairs: list[tuple[Field, Field]] = []
     rest: list[Expression] = []
     for conjunct in here:
-        found = [pair for pair in equalities(conjunct, a, b)
-                 if pair[0].number in known_a and pair[1].number in known_b and _same_words(*pair)]
+        found = [
+            pair
+            for pair in equalities(conjunct, a, b)
+            if pair[0].number in known_a and pair[1].number in known_b and _same_words(*pair)
+        ]
         if found:
             pairs += found
         else:
@@ -180,8 +189,9 @@ def _aggregate(node: Grouped, input: Node) -> Node:
     aggregate = Aggregate(input, party if owner_keys else "", tuple(owner_keys), tuple(domain_keys), node.calls)
     cells = traits(aggregate).slots // max(groups_bound(aggregate), 1)
     if cells > MOST_CELLS:
-        raise Unsupported(f"GROUP BY columns of {cells} combinations on shares is not supported.",
-                          advice="Group by columns of one owner.")
+        raise Unsupported(
+            f"GROUP BY columns of {cells} combinations on shares is not supported.", advice="Group by columns of one owner."
+        )
     return aggregate
 
 
@@ -191,8 +201,8 @@ def _small(field: Field, e: Expression, input: Node) -> Expression:
     check(e, columns)
     exact = e.type.is_exact or e.type.kind in (Kind.BOOLEAN, Kind.DATE)
     if not exact or range_of(e, columns).size > WIDEST_DOMAIN:
-        raise Unsupported(f"GROUP BY {field.name or 'an expression'} is not supported here: no owner knows its rows' order.",
-                          advice="Group by columns of the owner whose rows the join keeps, or declare narrow bounds= for it.")
+        raise Unsupported(
+            f"GROUP BY {field.name or 'an expression'} is not supported here: no owner knows its rows' order.",
+            advice="Group by columns of the owner whose rows the join keeps, or declare narrow bounds= for it.",
+        )
     return e
-
-

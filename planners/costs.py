@@ -25,8 +25,9 @@ class Cost:
     """Row operations: what is computed, for the part of the time that no network explains."""
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.bytes + other.bytes, self.rounds + other.rounds, self.dealer_bytes + other.dealer_bytes,
-                    self.rows + other.rows)
+        return Cost(
+            self.bytes + other.bytes, self.rounds + other.rounds, self.dealer_bytes + other.dealer_bytes, self.rows + other.rows
+        )
 
     def times(self, count: int) -> Cost:
         """The same on `count` rows in one go: rounds stay."""
@@ -92,7 +93,7 @@ def _width(arguments: tuple[Expression, ...], columns: Columns) -> int:
         return 192
     try:
         return max(range_of(a, columns).bits for a in arguments) + 1
-    except Exception:  # noqa: BLE001 - a quotient or NULL: its own cost is counted where it stands
+    except Exception:
         return 64
 
 
@@ -116,9 +117,13 @@ def _node_cost(node: Node | Release) -> Cost:
             return expression_cost(predicate, found.ranges).times(found.slots)
         case NestedLoop(left, right, condition):
             columns = traits(left).ranges | traits(right).ranges
-            row = Cost(rows=words_of(node)) if condition is None else expression_cost(condition, columns) + Cost(1, 1, 1, words_of(node))
+            row = (
+                Cost(rows=words_of(node))
+                if condition is None
+                else expression_cost(condition, columns) + Cost(1, 1, 1, words_of(node))
+            )
             return row.times(traits(node).slots)
-        case Align(probe, build, pairs):
+        case Align():
             return _align_cost(node)
         case Aggregate():
             return _aggregate_cost(node)
@@ -158,7 +163,9 @@ def _aggregate_cost(node: Aggregate) -> Cost:
         if call.function in ("min", "max"):
             steps = max(found.slots, 2).bit_length()
             step = comparison(64) + MUX
-            total += Cost(step.bytes * (steps if node.owner_keys else 2), step.rounds * steps, step.dealer_bytes * steps, 10 * steps)
+            total += Cost(
+                step.bytes * (steps if node.owner_keys else 2), step.rounds * steps, step.dealer_bytes * steps, 10 * steps
+            )
     for _, e in node.domain_keys:
         total += expression_cost(e, found.ranges) + comparison(16).times(cells)
     if node.owner_keys:

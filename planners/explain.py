@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from sdh.catalog import Facts, TableFacts
 from sdh.planners.costs import Cost, Network, node_cost, tree_cost
 from sdh.planners.expressions import Constant, Expression, Ref, transform
+from sdh.planners.logical import Call
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
 from sdh.planners.render import call_sql, expression_sql
 
@@ -25,8 +26,8 @@ def explain(plan: Plan) -> str:
         lines.append(f"     {fragment.sql}")
     else:
         lines += _release(plan.root, plan)
-    lines += ["", "Revealed:"] + [f"  {reveal}" for reveal in plan.reveals]
-    lines += ["", "Known beforehand:"] + _known(plan)
+    lines += ["", "Revealed:", *(f"  {reveal}" for reveal in plan.reveals)]
+    lines += ["", "Known beforehand:", *_known(plan)]
     if plan.root is not None:
         lines += ["", "The dealer learns the sizes above and nothing else."]
         lines += _alternatives(plan)
@@ -37,7 +38,8 @@ def explain(plan: Plan) -> str:
 def _release(root: Release, plan: Plan) -> list[str]:
     parties = len(plan.placed.parties)
     total = tree_cost(root, parties)
-    lines = [f"   on shares, {traits(root.input).slots:,} slots, {_cost(node_cost(root, parties), plan.network)}"]
+    outputs = ", ".join(text(e) for _, e in root.outputs)
+    lines = [f"   {outputs}: on shares, {traits(root.input).slots:,} slots, {_cost(node_cost(root, parties), plan.network)}"]
     if root.order:
         lines.append("   ordered at the client")
     lines += _tree(root.input, plan, "")
@@ -72,7 +74,7 @@ def _title(node: Node, plan: Plan) -> str:
             keys = [f"{new.name or old.name or old.sql} (known to {party})" for new, old in owner_keys]
             keys += [f"{text(e)} (small public domain)" for _, e in domain_keys]
             by = f" by {', '.join(keys)}" if keys else ""
-            what = ", ".join(text_of_call(call_sql(call), call.arguments + ((call.filter,) if call.filter else ())) for call in calls)
+            what = ", ".join(_call(call) for call in calls)
             return f"aggregate {what or 'distinct'}{by}: {tail}; reveals nothing"
         case _:
             assert_never(node)
@@ -80,12 +82,14 @@ def _title(node: Node, plan: Plan) -> str:
 
 def text(e: Expression) -> str:
     """An expression with its columns' names, for people."""
-    return expression_sql(transform(e, lambda part: Constant(part.type, None, part.field.name or part.field.sql)
-                                    if isinstance(part, Ref) else None))
+    return expression_sql(
+        transform(e, lambda part: Constant(part.type, None, part.field.name or part.field.sql) if isinstance(part, Ref) else None)
+    )
 
 
-def text_of_call(sql: str, parts: tuple[Expression, ...]) -> str:
-    for part in parts:
+def _call(call: Call) -> str:
+    sql = call_sql(call)
+    for part in (*call.arguments, *(() if call.filter is None else (call.filter,))):
         sql = sql.replace(expression_sql(part), text(part))
     return sql
 
@@ -110,8 +114,10 @@ def _known(plan: Plan) -> list[str]:
 
 
 def _table(table: TableFacts) -> str:
-    columns = ", ".join(f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}{_facts(f)}"
-                        for c, f in zip(table.columns, table.facts, strict=True))
+    columns = ", ".join(
+        f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}{_facts(f)}"
+        for c, f in zip(table.columns, table.facts, strict=True)
+    )
     keys = "".join(f", unique ({', '.join(key)})" for key in table.keys)
     return f"{table.full_name}: at most {table.rows:,} rows{keys}; {columns}"
 

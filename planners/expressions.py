@@ -88,8 +88,31 @@ COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 DISTINCTIONS = frozenset({"IS DISTINCT FROM", "IS NOT DISTINCT FROM"})
 CONNECTIVES = frozenset({"AND", "OR", "NOT"})
 MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-STRICT = COMPARISONS | CONNECTIVES | {"+", "-", "*", "negate", "BETWEEN", "IN", "LIKE", "ILIKE", "||", "abs", "lower",
-                                      "upper", "length", "year", "month", "day", "round", "floor", "ceil"}
+STRICT = (
+    COMPARISONS
+    | CONNECTIVES
+    | {
+        "+",
+        "-",
+        "*",
+        "negate",
+        "BETWEEN",
+        "IN",
+        "LIKE",
+        "ILIKE",
+        "||",
+        "abs",
+        "lower",
+        "upper",
+        "length",
+        "year",
+        "month",
+        "day",
+        "round",
+        "floor",
+        "ceil",
+    }
+)
 """Functions that are NULL only where an argument is."""
 
 

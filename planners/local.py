@@ -77,19 +77,22 @@ def _scan(scan: Scan) -> Known:
 def _column(field: Field, facts: Facts) -> Shared:
     match field.type.kind:
         case Kind.OTHER:
-            raise Unsupported(f"A column of type {field.type} ({field.name}) cannot be shared.",
-                              advice="Cast it to a type that can, in a query of its owner alone.")
+            raise Unsupported(
+                f"A column of type {field.type} ({field.name}) cannot be shared.",
+                advice="Cast it to a type that can, in a query of its owner alone.",
+            )
         case Kind.VARCHAR:
             if facts.bytes is None:
-                raise WidthError(f"The width of {field.name} is not published.",
-                                 advice="Its owner can grant facts='measured'.")
+                raise WidthError(f"The width of {field.name} is not published.", advice="Its owner can grant facts='measured'.")
             return Shared(field, 0, 0, facts.bytes)
         case Kind.DOUBLE | Kind.FLOAT:
             return Shared(field, WORD.low, WORD.high)
     found = _declared(field, facts)
     if not found.within(WORD):
-        raise WidthError(f"{field.name} of type {field.type} might not fit 63 bits on shares.",
-                         advice="Its owner can declare bounds= or grant facts='measured'.")
+        raise WidthError(
+            f"{field.name} of type {field.type} might not fit 63 bits on shares.",
+            advice="Its owner can declare bounds= or grant facts='measured'.",
+        )
     return Shared(field, found.low, found.high)
 
 
@@ -114,8 +117,7 @@ def _project(node: Project, inner: Known) -> Known:
     return Known(inner.rows, columns, why, keys, inner.single)
 
 
-def _add(field: Field, e: Expression, inner: Known, columns: dict[int, Shared],
-         why: dict[int, Unsupported | WidthError]) -> None:
+def _add(field: Field, e: Expression, inner: Known, columns: dict[int, Shared], why: dict[int, Unsupported | WidthError]) -> None:
     if isinstance(e, Ref) and e.field.number in inner.why:
         why[field.number] = inner.why[e.field.number]
         return
@@ -135,8 +137,10 @@ def computed(field: Field, e: Expression, columns: dict[int, Shared]) -> Shared:
         return found
     except (Unsupported, KeyError):
         if e.type.kind in (Kind.VARCHAR, Kind.OTHER):
-            raise Unsupported(f"No fact bounds the width of a computed {e.type} column.",
-                              advice="Leave the computation to a query of its owner alone.") from None
+            raise Unsupported(
+                f"No fact bounds the width of a computed {e.type} column.",
+                advice="Leave the computation to a query of its owner alone.",
+            ) from None
     except WidthError:
         if e.type.kind is Kind.VARCHAR:
             raise
@@ -166,14 +170,19 @@ def _call(call: Call, inner: Known) -> Shared:
     except (Unsupported, KeyError):
         whole = type_range(call.output.type) if call.output.type.kind not in (Kind.VARCHAR, Kind.OTHER) else None
         if whole is None or not whole.within(WORD):
-            raise WidthError(f"{call.function} of type {call.output.type} cannot be shared.",
-                             advice="Cast its result to a narrower type.") from None
+            raise WidthError(
+                f"{call.function} of type {call.output.type} cannot be shared.", advice="Cast its result to a narrower type."
+            ) from None
         return Shared(call.output, whole.low, whole.high)
 
 
 def _join(node: Join, left: Known, right: Known) -> Known:
-    pairs = [(a.field.number, b.field.number) for c in conjuncts(node.condition)
-             if isinstance(c, Apply) and c.function == "=" for a, b in _both(c.arguments, left, right)]
+    pairs = [
+        (a.field.number, b.field.number)
+        for c in conjuncts(node.condition)
+        if isinstance(c, Apply) and c.function == "="
+        for a, b in _both(c.arguments, left, right)
+    ]
     left_unique = any(key <= {a for a, _ in pairs} for key in left.keys)
     right_unique = any(key <= {b for _, b in pairs} for key in right.keys)
     matched = left.rows * right.rows

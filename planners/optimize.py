@@ -18,9 +18,7 @@ RULES: tuple[Rule, ...] = (drop_sorts, push_filters, prune_columns)
 
 def optimize(node: Node) -> Node:
     """The plan after all rules. Raises InternalError if a rule changed what the plan puts out."""
-    for _, node in steps(node):
-        pass
-    return node
+    return steps(node)[-1][1]
 
 
 def steps(node: Node) -> list[tuple[str, Node]]:

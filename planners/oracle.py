@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -28,8 +29,18 @@ from sdh.planners.expressions import Field
 from sdh.planners.render import literal, quote, table_sql
 from sdh.schema import Column, Kind, Schema, Type, parse_type
 
-SETTINGS = ("errors_as_json=true", "autoload_known_extensions=false", "autoinstall_known_extensions=false",
-            "python_enable_replacements=false", "enable_external_access=false", "threads=1", "lock_configuration=true")
+SETTINGS = (
+    "errors_as_json=true",
+    "autoload_known_extensions=false",
+    "autoinstall_known_extensions=false",
+    "python_enable_replacements=false",
+    "enable_external_access=false",
+    "threads=1",
+    "lock_configuration=true",
+)
+
+
+_WANTED = re.compile(r'(?:column named|Referenced column|Referenced table|Table with name) "?([^"\s!]+)')
 
 
 class Oracle:
@@ -65,7 +76,7 @@ class Oracle:
     def value(self, expression: str) -> tuple[Type, Any]:
         """Type and Python value of a constant SQL expression. Raises TypeMismatch."""
         try:
-            (type_, value), = self._connection.execute(f"SELECT typeof(x), x FROM (SELECT {expression} AS x)").fetchall()
+            ((type_, value),) = self._connection.execute(f"SELECT typeof(x), x FROM (SELECT {expression} AS x)").fetchall()
         except duckdb.Error as error:
             raise self._question_error(error, "", 0) from None
         return parse_type(type_), value
@@ -83,8 +94,10 @@ class Oracle:
             case str():
                 return literal(value)
             case _:
-                raise ParameterError(f"The parameter ${name} is of a type that SQL does not have.",
-                                     advice="Give None, a bool, int, float, str, Decimal, date or datetime.")
+                raise ParameterError(
+                    f"The parameter ${name} is of a type that SQL does not have.",
+                    advice="Give None, a bool, int, float, str, Decimal, date or datetime.",
+                )
 
     def _question_error(self, error: duckdb.Error, text: str, prefix: int) -> QuestionError:
         message, fields = _message_and_fields(error)
@@ -96,8 +109,8 @@ class Oracle:
         return kind(first, advice=advice, line=line, column=column, sql=text)
 
     def _nearest(self, message: str, kind: type[QuestionError]) -> str:
-        quoted = message.split('"')
-        wanted = quoted[-2] if "does not have a column" in message else quoted[1] if len(quoted) > 1 else ""
+        found = _WANTED.search(message)
+        wanted = found[1] if found else ""
         if kind is UnknownTable:
             return nearest_names(wanted, (table.full_name for table in self.catalog.tables))
         return nearest_names(wanted, (column.name for table in self.catalog.tables for column in table.columns))

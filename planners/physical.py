@@ -78,6 +78,7 @@ class Aggregate:
 
 Node = Input | Filter | NestedLoop | Align | Aggregate
 
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """The root: `outputs` of the valid rows go to the client, shuffled; then it sorts by `order`.
@@ -230,4 +231,3 @@ def equalities(condition: Expression | None, left: Traits, right: Traits) -> tup
             case Apply("=", (Ref(b), Ref(a))) if a.number in left.ranges and b.number in right.ranges:
                 found.append((a, b))
     return tuple(found)
-

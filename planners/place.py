@@ -26,8 +26,8 @@ from sdh.planners.expressions import (
     substitute,
 )
 from sdh.planners.local import computed, known
-from sdh.planners.ranges import QUOTIENTS, exact_below_cast, may_fail
 from sdh.planners.prune_columns import prune_columns
+from sdh.planners.ranges import QUOTIENTS, exact_below_cast, may_fail
 from sdh.schema import BIGINT, BOOLEAN, DOUBLE, HUGEINT, Kind, Type
 
 PUBLIC = ""
@@ -101,9 +101,7 @@ def place(node: logical.Node) -> Top | Local:
     inner, outputs, order = _top(node)
     placed = _place(inner)
     named = tuple((f, substitute(Ref(f), placed.values)) for f in outputs)
-    placed_top = Top(placed.input, named, len(logical.fields(node)), order)
-    numbers = count(1 + max(f.number for n in logical.nodes(node) for f in logical.fields(n)))
-    return _pushed(placed_top, numbers)
+    return Top(placed.input, named, len(logical.fields(node)), order)
 
 
 def _top(node: logical.Node) -> tuple[logical.Node, tuple[Field, ...], tuple[tuple[int, bool, bool], ...]]:
@@ -115,8 +113,9 @@ def _top(node: logical.Node) -> tuple[logical.Node, tuple[Field, ...], tuple[tup
         values = {f.number: e for f, e in inner.outputs}
         inner = inner.input
     if isinstance(inner, logical.Limit):
-        raise Unsupported("LIMIT and OFFSET over rows of several owners are not supported.",
-                          advice="Leave them out, or aggregate.")
+        raise Unsupported(
+            "LIMIT and OFFSET over rows of several owners are not supported.", advice="Leave them out, or aggregate."
+        )
     if not isinstance(inner, logical.Sort):
         return node, visible, ()
     outputs = [_field(values[f.number]) for f in visible]
@@ -148,8 +147,9 @@ def _place(node: logical.Node) -> _Projected:
         case logical.Sort(input):
             return _place(input)
         case logical.Limit():
-            raise Unsupported("LIMIT and OFFSET over rows of several owners are not supported.",
-                              advice="Leave them out, or aggregate.")
+            raise Unsupported(
+                "LIMIT and OFFSET over rows of several owners are not supported.", advice="Leave them out, or aggregate."
+            )
         case logical.Join():
             return _join(node)
         case logical.Aggregate(input, keys, calls):
@@ -163,13 +163,15 @@ def _place(node: logical.Node) -> _Projected:
 def _group(placed: _Projected, keys: tuple[tuple[Field, Expression], ...], calls: tuple[logical.Call, ...]) -> _Projected:
     """AVG becomes SUM and COUNT, whose quotient is formed on shares."""
     values = placed.values
-    numbers = count(1_000_000 + max([c.output.number for c in calls], default=0) * 100)
+    numbers = count(100_000 + 100 * max([c.output.number for c in calls], default=0))
     found: list[logical.Call] = []
     results: dict[int, Expression] = {}
     for call in (_substituted(call, values) for call in calls):
         if call.distinct and call.function not in ("min", "max"):
-            raise Unsupported(f"{call.function}(DISTINCT) over columns of several owners is not supported.",
-                              advice="Group by the column in a derived table, then count its rows.")
+            raise Unsupported(
+                f"{call.function}(DISTINCT) over columns of several owners is not supported.",
+                advice="Group by the column in a derived table, then count its rows.",
+            )
         if call.function == "avg":
             total, rows = _average_parts(call, next(numbers), next(numbers))
             found += [total, rows]
@@ -183,11 +185,14 @@ def _group(placed: _Projected, keys: tuple[tuple[Field, Expression], ...], calls
 def _average_parts(call: logical.Call, first: int, second: int) -> tuple[logical.Call, logical.Call]:
     argument = call.arguments[0]
     if not argument.type.is_exact or argument.type.kind is Kind.BOOLEAN:
-        raise Unsupported(f"AVG of {argument.type} over columns of several owners is not supported.",
-                          advice="Cast to DECIMAL first.")
+        raise Unsupported(
+            f"AVG of {argument.type} over columns of several owners is not supported.", advice="Cast to DECIMAL first."
+        )
     total = Type(Kind.DECIMAL, 38, argument.type.scale) if argument.type.kind is Kind.DECIMAL else HUGEINT
-    return (replace(call, function="sum", output=Field(first, "sum", total)),
-            replace(call, function="count", output=Field(second, "count", BIGINT, nullable=False)))
+    return (
+        replace(call, function="sum", output=Field(first, "sum", total)),
+        replace(call, function="count", output=Field(second, "count", BIGINT, nullable=False)),
+    )
 
 
 def _substituted(call: logical.Call, values: dict[int, Expression]) -> logical.Call:
@@ -197,8 +202,10 @@ def _substituted(call: logical.Call, values: dict[int, Expression]) -> logical.C
 
 def _join(node: logical.Join) -> _Projected:
     if node.kind != "INNER":
-        raise Unsupported(f"{node.kind} JOIN of tables of several owners is not supported.",
-                          advice="INNER JOIN is; an outer join of one owner's tables is too.")
+        raise Unsupported(
+            f"{node.kind} JOIN of tables of several owners is not supported.",
+            advice="INNER JOIN is; an outer join of one owner's tables is too.",
+        )
     values: dict[int, Expression] = {}
     parts: list[Secure] = []
     wanted: list[Expression] = []
@@ -215,8 +222,8 @@ def _join(node: logical.Join) -> _Projected:
             case other:
                 parts.append(other)
     wanted = [substitute(c, values) for c in wanted]
-    single = [c for c in wanted if sum(bool(references(c) & _numbers(part)) for part in parts) < 2]
-    parts = [_filtered(part, [c for c in single if references(c) & _numbers(part)]) for part in parts]
+    single = [c for c in wanted if sum(bool(references(c) & numbers_of(part)) for part in parts) < 2]
+    parts = [_filtered(part, [c for c in single if references(c) & numbers_of(part)]) for part in parts]
     merged = _merged(parts, [c for c in wanted if c not in single])
     return _Projected(_filtered(merged, [c for c in single if not references(c)]), values)
 
@@ -244,8 +251,9 @@ def _merged(parts: list[Secure], wanted: list[Expression]) -> Secure:
     while (pair := _mergeable(parts, wanted)) is not None:
         a, b = pair
         left, right = parts[a], parts[b]
-        assert isinstance(left, Local) and isinstance(right, Local)
-        numbers = _numbers(left) | _numbers(right)
+        assert isinstance(left, Local)
+        assert isinstance(right, Local)
+        numbers = numbers_of(left) | numbers_of(right)
         inside = [c for c in wanted if references(c) <= numbers]
         wanted = [c for c in wanted if not references(c) <= numbers]
         merged = Local(left.party or right.party, logical.Join("INNER", left.node, right.node, conjunction(inside)))
@@ -278,18 +286,19 @@ def _mergeable(parts: list[Secure], wanted: list[Expression]) -> tuple[int, int]
 
 
 def _connected(left: Local, right: Local, wanted: list[Expression]) -> bool:
-    a, b = _numbers(left), _numbers(right)
+    a, b = numbers_of(left), numbers_of(right)
     return any(references(c) & a and references(c) & b and references(c) <= a | b for c in wanted)
 
 
-def _numbers(node: Secure) -> frozenset[int]:
+def numbers_of(node: Secure) -> frozenset[int]:
+    """Numbers of the fields that a node puts out."""
     match node:
         case Local(_, inner):
             return frozenset(f.number for f in logical.fields(inner))
         case Joined(parts):
-            return frozenset().union(*(_numbers(part) for part in parts))
+            return frozenset().union(*(numbers_of(part) for part in parts))
         case Filtered(input):
-            return _numbers(input)
+            return numbers_of(input)
         case Grouped(_, keys, calls):
             return frozenset(f.number for f, _ in keys) | frozenset(c.output.number for c in calls)
         case _:
@@ -316,7 +325,7 @@ class _Pusher:
         if isinstance(e, (Ref, Constant)):
             return e
         read = references(e)
-        leaf = next((i for i, local in enumerate(self.leaves) if read and read <= _numbers(local)), None)
+        leaf = next((i for i, local in enumerate(self.leaves) if read and read <= numbers_of(local)), None)
         if leaf is None and isinstance(e, Apply) and any(_is_quotient(a) for a in e.arguments):
             e = rebuild(e, tuple(exact_below_cast(a) or a for a in e.arguments))
         if leaf is not None and _shareable(e, self.leaves[leaf]):
@@ -341,12 +350,13 @@ def _is_quotient(e: Expression) -> bool:
 def _shareable(e: Expression, leaf: Local) -> bool:
     try:
         computed(Field(0, "", e.type, e.nullable), e, known(leaf.node).columns)
-    except Exception:  # noqa: BLE001 - any refusal: the expression stays where it is and is refused there by name
+    except Exception:
         return False
     return True
 
 
-def _pushed(top: Top, numbers: count[int]) -> Top:
+def push_expressions(top: Top, numbers: count[int]) -> Top:
+    """Move what one owner can compute into its fragment; fragments put out what is read on shares and no more."""
     leaves = list(leaves_of(top))
     pusher = _Pusher(leaves, numbers)
     input = _rewrite(top.input, pusher)
@@ -355,6 +365,26 @@ def _pushed(top: Top, numbers: count[int]) -> Top:
     for e, (leaf, f) in pusher.new.items():
         by_leaf.setdefault(leaves[leaf], []).append((f, e))
     return _pruned(Top(_with_columns(input, by_leaf), outputs, top.visible, top.order))
+
+
+def highest_number(top: Top) -> int:
+    """The greatest field number anywhere in the plan."""
+    own = [f.number for f, _ in top.outputs] + [call.output.number for call in _calls(top.input)]
+    return max(own + [f.number for leaf in leaves_of(top) for n in logical.nodes(leaf.node) for f in logical.fields(n)])
+
+
+def _calls(node: Secure) -> list[logical.Call]:
+    match node:
+        case Local():
+            return []
+        case Joined(parts):
+            return [call for part in parts for call in _calls(part)]
+        case Filtered(input):
+            return _calls(input)
+        case Grouped(input, _, calls):
+            return [*calls, *_calls(input)]
+        case _:
+            assert_never(node)
 
 
 def leaves_of(top: Top) -> tuple[Local, ...]:
@@ -384,10 +414,19 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
             return Filtered(_rewrite(input, pusher), conjunction([pusher.pushed(c) for c in conjuncts(predicate)]) or predicate)
         case Grouped(input, keys, calls):
             new_calls = tuple(
-                replace(call, arguments=tuple(pusher.pushed(a) for a in call.arguments),
-                        filter=None if call.filter is None else pusher.pushed(call.filter)) for call in calls)
-            return replace(node, input=_rewrite(input, pusher), keys=tuple((f, pusher.pushed(e, guarded=False)) for f, e in keys),
-                           calls=new_calls)
+                replace(
+                    call,
+                    arguments=tuple(pusher.pushed(a) for a in call.arguments),
+                    filter=None if call.filter is None else pusher.pushed(call.filter),
+                )
+                for call in calls
+            )
+            return replace(
+                node,
+                input=_rewrite(input, pusher),
+                keys=tuple((f, pusher.pushed(e, guarded=False)) for f, e in keys),
+                calls=new_calls,
+            )
         case _:
             assert_never(node)
 
@@ -452,5 +491,3 @@ def _slim(node: Secure, read: frozenset[int]) -> Secure:
             return replace(node, input=_slim(input, read))
         case _:
             assert_never(node)
-
-

@@ -7,25 +7,28 @@ node makes the same one, and its digest proves it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 from sdh.audit import Reveal
 from sdh.catalog import Catalog, padded
-from sdh.errors import SdhError, Unsupported
+from sdh.errors import SdhError, Unsupported, WidthError
 from sdh.parsers import syntax
 from sdh.parsers.parse import parse
 from sdh.planners import explain, physical
 from sdh.planners.apply_floors import apply_floors
 from sdh.planners.authorize import authorize, floors
-from sdh.planners.bind import bind
+from sdh.planners.bind import bind, check_parameters
 from sdh.planners.choose import choose
-from sdh.planners.costs import LOCAL, Network
+from sdh.planners.costs import LOCAL, Network, tree_cost
 from sdh.planners.digest import digest
 from sdh.planners.expressions import Expression, walk
 from sdh.planners.local import known
-from sdh.planners.logical import fields, nodes, Scan
+from sdh.planners.logical import Node, Scan, fields, nodes
 from sdh.planners.optimize import optimize
 from sdh.planners.oracle import oracle
-from sdh.planners.place import PUBLIC, Local, Top, leaves_of, place as place_nodes
+from sdh.planners.place import PUBLIC, Local, Top, highest_number, leaves_of, push_expressions
+from sdh.planners.place import place as place_nodes
+from sdh.planners.push_aggregates import push_aggregates
 from sdh.planners.ranges import Columns, overflows
 from sdh.planners.render import node_sql
 from sdh.schema import INTEGER, Column, Schema
@@ -137,22 +140,65 @@ def place(question: Question, catalog: Catalog) -> Placed:
         raise
 
 
-def _place(question: Question, catalog: Catalog) -> Placed:
+def bound(question: Question, catalog: Catalog) -> tuple[Node, Schema]:
+    """The logical plan before any rule, and the schema of the result. Raises QuestionError."""
     query = query_of(question.text)
     source = oracle(catalog)
     params = dict(question.params)
+    check_parameters(query, params)
     schema = source.describe(_select_text(question.text), params, question.timezone)
-    node = optimize(bind(query, source, params, schema))
+    return bind(query, source, params, schema), schema
+
+
+def _place(question: Question, catalog: Catalog) -> Placed:
+    first, schema = bound(question, catalog)
+    node = optimize(first)
     authorize(node, catalog, question.client)
     node = optimize(apply_floors(node, floors(catalog, question.client)))
-    top = place_nodes(node)
+    top = _cheapest(place_nodes(node), catalog)
     leaves = (top,) if isinstance(top, Local) else leaves_of(top)
-    names = tuple(name for name in catalog.names if any(leaf.party == name for leaf in leaves))
+    names = _participants(leaves, catalog)
     fragments = tuple(_fragment(i, leaf, names, catalog) for i, leaf in enumerate(leaves))
-    placed = Placed(question, catalog, schema, names, fragments, top, leaves)
-    if isinstance(top, Top):
-        finish(placed, tuple(fragment.slots for fragment in fragments))  # what cannot run is refused before anything runs
-    return placed
+    return Placed(question, catalog, schema, names, fragments, top, leaves)
+
+
+def _participants(leaves: tuple[Local, ...], catalog: Catalog) -> tuple[str, ...]:
+    return tuple(name for name in catalog.names if any(leaf.party == name for leaf in leaves))
+
+
+def _cheapest(top: Top | Local, catalog: Catalog) -> Top | Local:
+    """The placed plan, with or without aggregates below joins, that costs least by catalog facts.
+
+    Raises what the plain plan is refused for where no other can run either.
+    """
+    if isinstance(top, Local):
+        return top
+    numbers = count(1_000 + highest_number(top))
+    fault: SdhError | None = None
+    best: tuple[int, Top] | None = None
+    for variant in (top, *push_aggregates(top, numbers)):
+        try:
+            pushed = push_expressions(variant, numbers)
+            cost = _estimate(pushed, catalog)
+        except (Unsupported, WidthError) as error:
+            fault = fault or error
+            continue
+        if best is None or cost < best[0]:
+            best = cost, pushed
+    if best is None:
+        assert fault is not None
+        raise fault
+    return best[1]
+
+
+def _estimate(top: Top, catalog: Catalog) -> int:
+    """Nanoseconds at the upper bounds of all sizes."""
+    leaves = leaves_of(top)
+    names = _participants(leaves, catalog)
+    fragments = [_fragment(i, leaf, names, catalog) for i, leaf in enumerate(leaves)]
+    inputs = {leaf: _input(fragment, leaf, fragment.slots) for leaf, fragment in zip(leaves, fragments, strict=True)}
+    root, _ = choose(top, inputs, len(names))
+    return LOCAL.nanoseconds(tree_cost(root, len(names)))
 
 
 def _select_text(text: str) -> str:
@@ -161,7 +207,7 @@ def _select_text(text: str) -> str:
     for word in ("EXPLAIN", "ANALYZE", "DESCRIBE"):
         rest = text[start:]
         stripped = rest.lstrip()
-        if stripped[: len(word)].upper() == word and not stripped[len(word): len(word) + 1].isidentifier():
+        if stripped[: len(word)].upper() == word and not stripped[len(word) : len(word) + 1].isidentifier():
             start += len(rest) - len(stripped) + len(word)
     kept = "".join(c if c == "\n" else " " for c in text[:start])
     return kept + text[start:].rstrip().rstrip(";")
@@ -187,8 +233,23 @@ def finish(placed: Placed, slots: tuple[int, ...], network: Network = LOCAL) -> 
 
 def _with_digest(plan: Plan) -> Plan:
     placed = plan.placed
-    return replace(plan, digest=digest((VERSION, placed.question, placed.catalog, placed.schema, placed.parties,
-                                        placed.fragments, plan.slots, plan.root, plan.reveals, plan.network)))
+    return replace(
+        plan,
+        digest=digest(
+            (
+                VERSION,
+                placed.question,
+                placed.catalog,
+                placed.schema,
+                placed.parties,
+                placed.fragments,
+                plan.slots,
+                plan.root,
+                plan.reveals,
+                plan.network,
+            )
+        ),
+    )
 
 
 def _input(fragment: Fragment, leaf: Local, slots: int) -> physical.Input:

@@ -41,10 +41,13 @@ def _push(node: Node, wanted: Conjuncts) -> Node:
 
 def _push_join(join: Join, wanted: Conjuncts) -> Node:
     left, right = (frozenset(f.number for f in fields(side)) for side in (join.left, join.right))
-    on = conjuncts(join.condition)
+    on: Conjuncts = conjuncts(join.condition)
+    to_left: Conjuncts = ()
+    to_right: Conjuncts = ()
+    above: Conjuncts = ()
     match join.kind:
         case "INNER":
-            on, above = (*on, *wanted), ()
+            on = (*on, *wanted)
             to_left = to_right = on
         case "LEFT":
             to_left, to_right = wanted, on
@@ -53,7 +56,7 @@ def _push_join(join: Join, wanted: Conjuncts) -> Node:
             to_left, to_right = on, wanted
             above = tuple(c for c in wanted if not _over(c, right))
         case _:
-            to_left, to_right, above = (), (), wanted
+            above = wanted
     down_left = tuple(c for c in to_left if _over(c, left))
     down_right = tuple(c for c in to_right if _over(c, right))
     rest = tuple(c for c in on if c not in down_left and c not in down_right)

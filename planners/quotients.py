@@ -56,16 +56,19 @@ def pair_of(e: Expression) -> Pair:
         case _ if e.type.is_exact:
             return Pair(e, 1, None, 10 ** scale_of(e.type))
         case _:
-            raise Unsupported(f"Comparing a quotient with a {e.type} on shares is not supported.",
-                              advice="Compare with an integer or DECIMAL.")
+            raise Unsupported(
+                f"Comparing a quotient with a {e.type} on shares is not supported.", advice="Compare with an integer or DECIMAL."
+            )
 
 
 def crossed(a: Pair, b: Pair, columns: Columns) -> tuple[Range, Range]:
     """The ranges of a.top * b.bottom and b.top * a.bottom. Raises WidthError."""
     left, right = a.top(columns) * b.bottom(columns), b.top(columns) * a.bottom(columns)
     if not (left.within(WORD) and right.within(WORD)):
-        raise WidthError("Comparing a quotient might not fit 63 bits on shares.",
-                         advice="Declare tighter bounds= for its columns, or compare with a shorter constant.")
+        raise WidthError(
+            "Comparing a quotient might not fit 63 bits on shares.",
+            advice="Declare tighter bounds= for its columns, or compare with a shorter constant.",
+        )
     return left, right
 
 

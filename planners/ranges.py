@@ -32,9 +32,33 @@ MICROSECONDS_A_DAY = 86_400_000_000
 PREDICATES = COMPARISONS | DISTINCTIONS | CONNECTIVES | {"IS NULL", "BETWEEN", "IN", "try_failed"}
 QUOTIENTS = frozenset({"/", "average"})
 """'average' is SUM / COUNT of an AVG: NULL, not nan, over nothing."""
-NEVER_FAIL = PREDICATES | {"LIKE", "ILIKE", "coalesce", "nullif", "greatest", "least", "lower", "upper", "length", "substring",
-                           "substr", "left", "right", "trim", "ltrim", "rtrim", "||", "concat", "year", "month", "day", "/",
-                           "starts_with", "ends_with", "contains"}
+NEVER_FAIL = PREDICATES | {
+    "LIKE",
+    "ILIKE",
+    "coalesce",
+    "nullif",
+    "greatest",
+    "least",
+    "lower",
+    "upper",
+    "length",
+    "substring",
+    "substr",
+    "left",
+    "right",
+    "trim",
+    "ltrim",
+    "rtrim",
+    "||",
+    "concat",
+    "year",
+    "month",
+    "day",
+    "/",
+    "starts_with",
+    "ends_with",
+    "contains",
+}
 """Functions that give a value or NULL for any arguments."""
 ARITHMETIC = frozenset({"+", "-", "*", "negate", "abs"})
 
@@ -105,8 +129,10 @@ def range_of(e: Expression, columns: Columns) -> Range:
     """Of an expression's ring integer: value times 10^scale. Raises Unsupported, WidthError."""
     found = _range(e, columns)
     if not found.within(WORD):
-        raise WidthError(f"{_text(e, columns)} might not fit 63 bits on shares.",
-                         advice="Declare tighter bounds= for its columns, or grant facts='measured'.")
+        raise WidthError(
+            f"{_text(e, columns)} might not fit 63 bits on shares.",
+            advice="Declare tighter bounds= for its columns, or grant facts='measured'.",
+        )
     return found
 
 
@@ -137,16 +163,19 @@ def _range(e: Expression, columns: Columns) -> Range:
         case Cast(operand, type_):
             return rescaled(operand, type_, columns)
         case Apply(function):
-            raise Unsupported(f"{function} of columns of several owners is not supported.",
-                              advice="Compute it on one owner's columns.")
+            raise Unsupported(
+                f"{function} of columns of several owners is not supported.", advice="Compute it on one owner's columns."
+            )
         case _:
             assert_never(e)
 
 
 def _arithmetic(operator: str, e: Apply, left: Expression, right: Expression, columns: Columns) -> Range:
     if {left.type.kind, right.type.kind, e.type.kind} & (FLOATING | {Kind.OTHER, Kind.VARCHAR, Kind.BOOLEAN}):
-        raise Unsupported(f"{operator} of {left.type} and {right.type} on shares is not supported.",
-                          advice="Cast to an integer or DECIMAL type at one owner.")
+        raise Unsupported(
+            f"{operator} of {left.type} and {right.type} on shares is not supported.",
+            advice="Cast to an integer or DECIMAL type at one owner.",
+        )
     if operator == "*":
         if scale_of(e.type) != scale_of(left.type) + scale_of(right.type):
             raise Unsupported(f"A product of {left.type} and {right.type} on shares is not supported.")
@@ -179,8 +208,10 @@ def factor_to(source: Type, target: Type) -> int:
     days = {Kind.DATE, Kind.BIGINT, Kind.INTEGER, Kind.SMALLINT, Kind.TINYINT}
     if source.kind is target.kind or (source.kind in days and target.kind in days):
         return 1
-    raise Unsupported(f"A cast from {source} to {target} on shares is not supported.",
-                      advice="Cast at one owner, before columns of several owners meet.")
+    raise Unsupported(
+        f"A cast from {source} to {target} on shares is not supported.",
+        advice="Cast at one owner, before columns of several owners meet.",
+    )
 
 
 def rescaled(e: Expression, target: Type, columns: Columns) -> Range:
@@ -204,16 +235,20 @@ def bytes_of(e: Expression, columns: Columns) -> int:
             return max(bytes_of(value, columns) for value in values)
         case Apply("guarded" | "try_value", (inner, *_)):
             return bytes_of(inner, columns)
-        case Apply("substring" | "substr" | "left" | "right" | "trim" | "ltrim" | "rtrim" | "coalesce" | "nullif"
-                   | "greatest" | "least", arguments):
+        case Apply(
+            "substring" | "substr" | "left" | "right" | "trim" | "ltrim" | "rtrim" | "coalesce" | "nullif" | "greatest" | "least",
+            arguments,
+        ):
             return max(bytes_of(a, columns) for a in arguments if a.type.kind is Kind.VARCHAR)
         case Apply("||" | "concat", arguments) if all(a.type.kind is Kind.VARCHAR for a in arguments):
             return sum(bytes_of(a, columns) for a in arguments)
         case Apply("lower" | "upper", (operand,)):
             return 3 * bytes_of(operand, columns)  # 'ɐ' grows from 2 to 3 bytes in upper case
         case _:
-            raise WidthError(f"No fact bounds the length of {_text(e, columns)}.",
-                             advice="Put it in substring(..., 1, n) of a column whose width is known.")
+            raise WidthError(
+                f"No fact bounds the length of {_text(e, columns)}.",
+                advice="Put it in substring(..., 1, n) of a column whose width is known.",
+            )
 
 
 def shared_of(field: Field, e: Expression, columns: Columns) -> Shared:
@@ -229,23 +264,29 @@ def call_shared(call: Call, columns: Columns, slots: int) -> Shared:
     match call.function:
         case "count" | "count_star":
             return Shared(call.output, 0, slots)
-        case "sum":
+        case "sum" | "sum_count":
             (argument,) = call.arguments
             if argument.type.kind in FLOATING:
                 raise Unsupported("SUM of DOUBLE on shares is not supported.", advice="Cast to DECIMAL first.")
             total = (range_of(argument, columns) | Range(0, 0)).times(slots)
             if not total.within(WORD):
-                raise WidthError(f"SUM({_text(argument, columns)}) over {slots} rows might not fit 63 bits on shares.",
-                                 advice="Declare tighter bounds= for its columns, or grant facts='measured'.")
+                raise WidthError(
+                    f"SUM({_text(argument, columns)}) over {slots} rows might not fit 63 bits on shares.",
+                    advice="Declare tighter bounds= for its columns, or grant facts='measured'.",
+                )
             return Shared(call.output, total.low, total.high)
         case "min" | "max":
             if call.arguments[0].type.kind in (Kind.VARCHAR, Kind.BOOLEAN):
-                raise Unsupported(f"{call.function.upper()} of {call.arguments[0].type} over columns of several owners is not "
-                                  "supported.", advice="Of numbers, dates and timestamps it is.")
+                raise Unsupported(
+                    f"{call.function.upper()} of {call.arguments[0].type} over columns of several owners is not supported.",
+                    advice="Of numbers, dates and timestamps it is.",
+                )
             return shared_of(call.output, call.arguments[0], columns)
         case function:
-            raise Unsupported(f"The aggregate {function} over columns of several owners is not supported.",
-                              advice="sum, count, avg, min and max are.")
+            raise Unsupported(
+                f"The aggregate {function} over columns of several owners is not supported.",
+                advice="sum, count, avg, min and max are.",
+            )
 
 
 def overflows(e: Expression, columns: Columns) -> bool:

@@ -7,8 +7,27 @@ from typing import assert_never
 from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, fields
 
-INFIX = frozenset({"+", "-", "*", "/", "//", "%", "||", "=", "<>", "<", "<=", ">", ">=", "AND", "OR",
-                   "IS DISTINCT FROM", "IS NOT DISTINCT FROM"})
+INFIX = frozenset(
+    {
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "||",
+        "=",
+        "<>",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "AND",
+        "OR",
+        "IS DISTINCT FROM",
+        "IS NOT DISTINCT FROM",
+    }
+)
 
 
 def quote(name: str) -> str:
@@ -89,19 +108,21 @@ def node_sql(node: Node) -> str:
             items = ", ".join(f"{expression_sql(e)} AS {field.sql}" for field, e in outputs) or "0 AS nothing"
             return f"SELECT {items} FROM ({node_sql(input)})"
         case Join(kind, left, right, condition):
-            columns = ", ".join(field.sql for field in fields(node)) or "0 AS nothing"
+            names = ", ".join(field.sql for field in fields(node)) or "0 AS nothing"
             word = "CROSS JOIN" if condition is None and kind == "INNER" else f"{kind} JOIN"
             on = "" if word == "CROSS JOIN" else f" ON {'TRUE' if condition is None else expression_sql(condition)}"
-            return f"SELECT {columns} FROM ({node_sql(left)}) AS l {word} ({node_sql(right)}) AS r{on}"
+            return f"SELECT {names} FROM ({node_sql(left)}) AS l {word} ({node_sql(right)}) AS r{on}"
         case Aggregate(input, keys, calls):
-            items = [f"{expression_sql(e)} AS {field.sql}" for field, e in keys]
-            items += [f"{call_sql(call)} AS {call.output.sql}" for call in calls]
+            found = [f"{expression_sql(e)} AS {field.sql}" for field, e in keys]
+            found += [f"{call_sql(call)} AS {call.output.sql}" for call in calls]
             group = f" GROUP BY {', '.join(expression_sql(e) for _, e in keys)}" if keys else ""
-            return f"SELECT {', '.join(items) or '0 AS nothing'} FROM ({node_sql(input)}){group}"
+            return f"SELECT {', '.join(found) or '0 AS nothing'} FROM ({node_sql(input)}){group}"
         case Sort(input, sort_keys):
             keys_sql = ", ".join(
                 f"{expression_sql(key.expression)} {'DESC' if key.descending else 'ASC'} "
-                f"NULLS {'FIRST' if key.nulls_first else 'LAST'}" for key in sort_keys)
+                f"NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+                for key in sort_keys
+            )
             return f"SELECT * FROM ({node_sql(input)}) ORDER BY {keys_sql}"
         case Limit(input, limit, offset):
             count = "" if limit is None else f" LIMIT {limit}"

@@ -23,6 +23,7 @@ import sdh
 from sdh.errors import Cancelled, RuntimeFault, SdhError
 from sdh.formats import Format
 from sdh.policy import FACTS, ROWS, Policy
+from sdh.progress import Meter
 
 app = typer.Typer(name="sdh", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="One SQL question over the data of several owners; every row stays with its owner.")
@@ -53,10 +54,8 @@ def query(sql: Sql, party: Parties = None, policy: Policies = None, public: Publ
     asked = _asked(sql, party, policy, public, param, key)
     if form is Format.ARROW and sys.stdout.isatty():
         raise typer.BadParameter("Arrow is binary: send it to a file or a program.", param_hint="--format")
-    from sdh.progress import Meter
-
-    with _told(), asked.hub(client, timezone) as hub:
-        with Meter(_stderr()) as meter:
+    with _told():
+        with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone) as hub:
             result = hub.sql(asked.sql, params=asked.params, timeout=timeout, progress=meter)
         _write(result, form)
 
@@ -66,8 +65,10 @@ def explain(sql: Sql, party: Parties = None, policy: Policies = None, public: Pu
             key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC") -> None:
     """Show the plan: what runs where, what it costs, and what it reveals to whom. Nothing is run."""
     asked = _asked(sql, party, policy, public, param, key)
-    with _told(), asked.hub(client, timezone) as hub:
-        typer.echo(hub.explain(asked.sql, params=asked.params))
+    with _told():
+        with Meter(_stderr(), "starting the parties"), asked.hub(client, timezone) as hub:
+            text = hub.explain(asked.sql, params=asked.params)
+        typer.echo(text)
 
 
 @app.command()
@@ -220,9 +221,8 @@ def _write(result: Any, form: Format) -> None:
 
     match form:
         case Format.TABLE:
-            console = Console(highlight=False)
             # A file or pipe has no width to fit: nothing is cut there.
-            console.print(formats.rich_table(result), width=None if console.is_terminal else 10_000)
+            Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(formats.rich_table(result))
             rows = f"{len(result):,} row{'' if len(result) == 1 else 's'}"
             _stderr().print(Text(f"{rows} in {result.cost}", style="dim"), soft_wrap=True)
             for reveal in result.revealed:

@@ -104,11 +104,13 @@ def run(scale: float, out: Console, err: Console) -> int:
     out.print(Text(f"TPC-H at scale {scale:g} in {folder}: customer and orders at retail; lineitem, part, partsupp and "
                    "supplier at supply; nation and region public."))
     with sdh.connect(client=CLIENT) as hub:
-        _attach(hub, folder, Policy.open())
-        for name in TABLES["public"]:
-            hub.publish(name, folder / "public" / f"{name}.parquet")
+        with Meter(err, "starting the parties"):
+            _attach(hub, folder, Policy.open())
+            for name in TABLES["public"]:
+                hub.publish(name, folder / "public" / f"{name}.parquet")
         agreed = [_ask(hub, COMPARISON, folder, out, err)]
-        _attach(hub, folder, Policy.open(rows="hidden"))
+        with Meter(err, "starting the parties anew, with hidden row counts"):
+            _attach(hub, folder, Policy.open(rows="hidden"))
         agreed.append(_ask(hub, HIDDEN_JOIN, folder, out, err))
         agreed.append(_be_refused(hub, out))
     ok = all(agreed)

@@ -83,10 +83,10 @@ class Hub:
                 request = {"do": "attach", "source": stores.from_python(store, folder, name).to_message(),
                            "policy": (policy or Policy.none()).to_message()}
                 request |= stores.declarations_to_message(keys, bounds)
+                self._members.attach(name, process, folder, request)
             except BaseException:
-                self._members.end(process)
+                self._members.discard(process, folder)
                 raise
-            self._members.attach(name, process, folder, request)
 
     def detach(self, name: str) -> None:
         """End a party's node. Raises UnknownParty."""

@@ -16,7 +16,7 @@ from typing import Any
 from sdh.catalog import Catalog, Party, party_from_message
 from sdh.config import Limits, Programs, Share, share_of_machine
 from sdh.connectors.wire import Identity
-from sdh.errors import UnknownParty
+from sdh.errors import HubClosed, UnknownParty
 from sdh.exchange import Exchange, perform
 from sdh.processes import Event, Events, Process, launch, private_folder
 from sdh.public import Public
@@ -47,6 +47,7 @@ class Members:
     share: Share = field(default_factory=lambda: share_of_machine(PROCESSES))
     parties: dict[str, Attached] = field(default_factory=dict)
     public: dict[str, Public] = field(default_factory=dict)
+    closed: bool = False
     _dealer: Process | None = None
     _running: list[Process] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)
@@ -88,8 +89,7 @@ class Members:
             known = ", ".join(self.parties) or "none"
             raise UnknownParty(f"No party {name!r} is attached.", advice=f"Attached: {known}.")
         attached = self.parties.pop(name)
-        self.end(attached.process)
-        shutil.rmtree(attached.folder, ignore_errors=True)
+        self.discard(attached.process, attached.folder)
 
     def publish(self, public: Public) -> None:
         """Give every node a public table. Raises PlanMismatch when one measures it otherwise, PartyLost."""
@@ -112,6 +112,11 @@ class Members:
         perform(exchange, [(process, message)], None, self.limits.stop)
         return exchange.answers[process]
 
+    def discard(self, process: Process, folder: Path) -> None:
+        """End a party's node and remove what was written for it."""
+        self.end(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def end(self, process: Process) -> None:
         """End a process and forget it."""
         process.kill()
@@ -122,6 +127,7 @@ class Members:
         """End every process and remove every folder; in a forked child of the hub's process, do nothing."""
         if os.getpid() != self.owner:
             return
+        self.closed = True
         for process in self._running:
             process.popen.kill()
         for process in list(self._running):
@@ -142,6 +148,9 @@ class Members:
     def _launch(self, module: str, name: str) -> Process:
         process = launch(module, name, self.identity, self.root, next(self._numbers), self.share, self.events)
         self._running.append(process)
+        if self.closed:   # by another thread, which did not see this one
+            self.end(process)
+            raise HubClosed("The hub was closed.")
         return process
 
     def _answering(self, process: Process) -> Process:

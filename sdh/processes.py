@@ -99,10 +99,9 @@ class Process:
             raise self.lost()
         self.link.send_message(message)
 
-    def lost(self) -> PartyLost | DealerLost:
+    def lost(self, advice: str = "It is started again at the next use.") -> PartyLost | DealerLost:
         """The error for a process that is gone."""
-        return (DealerLost if self.name == DEALER else PartyLost)(self.last_words(),
-                                                                   advice="It is started again at the next use.")
+        return (DealerLost if self.name == DEALER else PartyLost)(self.last_words(), advice=advice)
 
     def last_words(self) -> str:
         """How the process ended, and the last line it wrote."""
@@ -143,7 +142,7 @@ class Process:
                 raise ProtocolError(f"{self.title} did not answer within {seconds:.0f} s of its start.")
             more = os.read(self.popen.stdout.fileno(), 4096)
             if not more:
-                raise self.lost()
+                raise self.lost("It did not start.")
             line += more
         return line
 
@@ -170,7 +169,7 @@ def environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
     """The hub's environment with hash seeds of the node's own, and SDH found where the hub found it."""
     home = str(Path(__file__).parent.parent)
     paths = [path for path in base.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if home not in paths and home not in site.getsitepackages():
+    if home not in (*paths, *site.getsitepackages(), site.getusersitepackages()):
         paths.append(home)
     kept = {name: value for name, value in base.items() if name not in ("PYTHONHASHSEED", "PYTHONPATH")}
     number = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

@@ -30,6 +30,7 @@ class Meter:
     def __init__(self, console: Console, label: str = "starting") -> None:
         self._console, self._label = console, label
         self._begun = self._last_line = monotonic()
+        self._moving = 0.0   # when the first bytes were told: what came before is no guide to the rest
         self._bar = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
                              TimeRemainingColumn(), TextColumn("[dim]left"), console=console, transient=True)
         self._task = self._bar.add_task(label, total=None)
@@ -46,19 +47,21 @@ class Meter:
         self._timer.cancel()
         if self._timer.ident is not None:
             self._timer.join()
-        self._bar.stop()
+        if self._bar.live.is_started:   # to stop a bar that never showed would still end a line
+            self._bar.stop()
 
     def __call__(self, done: int, planned: int, label: str) -> None:
         """done, planned: bytes. label: the operator at work."""
         self._bar.update(self._task, completed=min(done, planned), total=planned or None,
                          description=label or self._label)
         now = monotonic()
+        self._moving = self._moving or now
         if not self._console.is_terminal and now - self._begun > PATIENCE and now - self._last_line > LINE_EVERY:
             self._last_line = now
-            self._console.print(line(done, planned, label, now - self._begun), highlight=False)
+            self._console.print(line(done, planned, label, now - self._moving), highlight=False)
 
 
 def line(done: int, planned: int, label: str, seconds: float) -> str:
     """One line of progress, with the time that remains if the rest goes as the part that is done."""
-    left = f", {seconds * (planned - done) / done:.0f} s left" if 0 < done <= planned else ""
+    left = f", {seconds * (planned - done) / done:.0f} s left" if 0 < done <= planned and seconds else ""
     return f"  {label}: {megabytes(done)} of {megabytes(planned)}{left}"

@@ -145,7 +145,8 @@ def seal(payload: bytes, sender: str, receiver: bytes, context: bytes) -> list[b
 def unseal(pieces: Sequence[bytes], sender: str, key: X25519PrivateKey, context: bytes) -> bytes:
     """What `seal` wrapped. Raises ProtocolError when anything in it, its sender or its session is another."""
     try:
-        own, *sealed = pieces
+        own, first, *more = pieces
+        sealed = [first, *more]
         shared = key.exchange(X25519PublicKey.from_public_bytes(own))
         cipher = _cipher(shared, own, sender, key.public_key().public_bytes_raw(), context)
         last = len(sealed) - 1

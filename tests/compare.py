@@ -1,5 +1,5 @@
 """Is a result DuckDB's? Types and names exactly, rows as multisets (in order of the keys where the query orders), DOUBLE
-within 2 ulp."""
+within 2 ulp (and -0.0 as 0.0: shares do not tell them apart)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 def sort_key(row: Sequence[Any]) -> list[Any]:
     """DOUBLE values a rounding apart sort alike, by 12 digits."""
-    return [(value is None, "" if value is None else f"{value:.12e}" if isinstance(value, float) else str(value)) for value in row]
+    return [
+        (value is None, "" if value is None else f"{value + 0.0:.12e}" if isinstance(value, float) else str(value))
+        for value in row
+    ]
 
 
 def same(a: Any, b: Any) -> bool:

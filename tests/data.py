@@ -68,17 +68,19 @@ def _value(name: str, draw: random.Random) -> object:
         case "big":
             return draw.choice([-(2**63), 2**63 - 1, 0, -1, draw.randint(-(2**63), 2**63 - 1)])
         case "money":
-            return Decimal(draw.choice([0, 1, -1, 100, draw.randint(-10**7, 10**7)])) / 100
+            return Decimal(draw.choice([0, 1, -1, 100, draw.randint(-(10**7), 10**7)])) / 100
         case "rate":
             return Decimal(draw.randint(0, 1500)) / 1000
         case "long":
-            return Decimal(draw.choice([10**18 - 1, 1 - 10**18, 0, 12_500, draw.randint(-10**17, 10**17)])).scaleb(-4)
+            return Decimal(draw.choice([10**18 - 1, 1 - 10**18, 0, 12_500, draw.randint(-(10**17), 10**17)])).scaleb(-4)
         case "s":
             return draw.choice(TEXTS)
         case "d":
             return DAY + datetime.timedelta(days=draw.choice([0, 1, -1, 31, draw.randint(-10_000, 10_000)]))
         case "t":
-            return datetime.datetime(1995, 1, 1) + datetime.timedelta(microseconds=draw.choice([0, 1, draw.randint(-10**15, 10**15)]))
+            return datetime.datetime(1995, 1, 1) + datetime.timedelta(
+                microseconds=draw.choice([0, 1, draw.randint(-(10**15), 10**15)])
+            )
         case "b":
             return draw.random() < 0.5
         case "f":

@@ -52,7 +52,7 @@ def ask(hub: sdh.Hub, connection: duckdb.DuckDBPyConnection, query: str) -> Outc
     if expected is None:
         return Outcome("wrong", f"rows for {fault}")
     found = difference(result.arrow(), expected, ordered=" ORDER BY " in query)
-    return Outcome("wrong" if found else "same", found, secure=not result.plan.is_local)
+    return Outcome("wrong" if found else "same", found, secure=result.plan is not None and not result.plan.is_local)
 
 
 def main() -> int:

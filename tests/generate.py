@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from tests.data import COLUMNS, SIZES, Column
 
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")
-LITERALS = {"number": ("0", "1", "-1", "7", "2.5", "100"), "text": ("'a'", "'MAIL'", "''"), "day": ("DATE '1995-01-01'",),
-            "time": ("TIMESTAMP '1995-01-01 00:00:00'",), "truth": ("TRUE", "FALSE"), "double": ("1.5e0", "0e0")}
+LITERALS = {
+    "number": ("0", "1", "-1", "7", "2.5", "100"),
+    "text": ("'a'", "'MAIL'", "''"),
+    "day": ("DATE '1995-01-01'",),
+    "time": ("TIMESTAMP '1995-01-01 00:00:00'",),
+    "truth": ("TRUE", "FALSE"),
+    "double": ("1.5e0", "0e0"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +60,29 @@ class Generator:
     def origin(self, sources: list[Source]) -> str:
         text = f"FROM {_table(sources[0])}"
         for i, source in enumerate(sources[1:], 1):
-            text += self.draw.choice([f" JOIN {_table(source)} ON {self.join_condition(sources[:i], source)}"] * 5
-                                     + [f", {_table(source)}"])
+            text += self.draw.choice(
+                [f" JOIN {_table(source)} ON {self.join_condition(sources[:i], source)}"] * 5 + [f", {_table(source)}"]
+            )
         if self.draw.random() < 0.15:
             text += f" JOIN code ON code.code = {self.draw.choice(sources).alias}.n"
         return text
 
     def join_condition(self, before: list[Source], source: Source) -> str:
         other = self.draw.choice(before)
-        equal = self.draw.choice([f"{other.alias}.id = {source.alias}.id"] * 4 + [
-            f"{other.alias}.k = {source.alias}.id", f"{other.alias}.id = {source.alias}.k", f"{other.alias}.k = {source.alias}.k",
-            f"{other.alias}.s = {source.alias}.s", f"{other.alias}.d = {source.alias}.d", f"{other.alias}.money = {source.alias}.id",
-            f"{other.alias}.id = {source.alias}.id AND {other.alias}.b = {source.alias}.b", f"{other.alias}.f = {source.alias}.f",
-            self.condition([other, source])])
+        equal = self.draw.choice(
+            [f"{other.alias}.id = {source.alias}.id"] * 4
+            + [
+                f"{other.alias}.k = {source.alias}.id",
+                f"{other.alias}.id = {source.alias}.k",
+                f"{other.alias}.k = {source.alias}.k",
+                f"{other.alias}.s = {source.alias}.s",
+                f"{other.alias}.d = {source.alias}.d",
+                f"{other.alias}.money = {source.alias}.id",
+                f"{other.alias}.id = {source.alias}.id AND {other.alias}.b = {source.alias}.b",
+                f"{other.alias}.f = {source.alias}.f",
+                self.condition([other, source]),
+            ]
+        )
         return f"{equal} AND {self.condition([other, source])}" if self.draw.random() < 0.2 else equal
 
     def where(self, sources: list[Source]) -> str:
@@ -81,8 +97,14 @@ class Generator:
         a, b = (self.operand(family, sources) for _ in range(2))
         literal = self.draw.choice(LITERALS[family])
         choices = [f"{a} {self.draw.choice(COMPARISONS)} {b}"] * 4 + [
-            f"{a} {self.draw.choice(COMPARISONS)} {literal}", f"{a} IS NULL", f"{a} IS NOT NULL", f"{a} IS DISTINCT FROM {b}",
-            f"{a} BETWEEN {literal} AND {b}", f"{a} IN ({b}, {literal}, NULL)", f"{a} NOT IN ({b}, {literal})"]
+            f"{a} {self.draw.choice(COMPARISONS)} {literal}",
+            f"{a} IS NULL",
+            f"{a} IS NOT NULL",
+            f"{a} IS DISTINCT FROM {b}",
+            f"{a} BETWEEN {literal} AND {b}",
+            f"{a} IN ({b}, {literal}, NULL)",
+            f"{a} NOT IN ({b}, {literal})",
+        ]
         if depth < 2:
             inner = self.condition(sources, depth + 1)
             choices += [f"NOT ({inner})", f"({inner} OR {a} = {b})", f"({inner} AND {a} <> {b})"]
@@ -98,16 +120,34 @@ class Generator:
         """A number of few bits."""
         narrow = [c.name for c in COLUMNS if c.family == "number" and not c.wide]
         a, b = (f"{self.draw.choice(sources).alias}.{self.draw.choice(narrow)}" for _ in range(2))
-        choices = [a, a, f"{a} + {b}", f"{a} - {b}", f"{a} * {b}", f"-{a}", f"{a} * 2", f"abs({a})", f"coalesce({a}, {b}, 0)",
-                   f"CASE WHEN {self.condition(sources, 1)} THEN {a} ELSE {b} END", f"CASE WHEN {self.condition(sources, 1)} THEN {a} END",
-                   f"nullif({a}, {b})", f"greatest({a}, {b})", f"least({a}, {b}, 1)"]
+        choices = [
+            a,
+            a,
+            f"{a} + {b}",
+            f"{a} - {b}",
+            f"{a} * {b}",
+            f"-{a}",
+            f"{a} * 2",
+            f"abs({a})",
+            f"coalesce({a}, {b}, 0)",
+            f"CASE WHEN {self.condition(sources, 1)} THEN {a} ELSE {b} END",
+            f"CASE WHEN {self.condition(sources, 1)} THEN {a} END",
+            f"nullif({a}, {b})",
+            f"greatest({a}, {b})",
+            f"least({a}, {b}, 1)",
+        ]
         return self.draw.choice(choices) if depth < 2 else a
 
     def expression(self, sources: list[Source]) -> str:
         any_column = self.column(self.draw.choice(sources))
-        cases = f"CASE WHEN {self.condition(sources)} THEN {self.operand('text', sources)} ELSE {self.operand('text', sources)} END"
-        return self.draw.choice([any_column] * 3 + [self.number(sources)] * 3 + [f"({self.condition(sources)})", cases,
-                                f"{self.operand('day', sources)} - {self.operand('day', sources)}"])
+        cases = (
+            f"CASE WHEN {self.condition(sources)} THEN {self.operand('text', sources)} ELSE {self.operand('text', sources)} END"
+        )
+        return self.draw.choice(
+            [any_column] * 3
+            + [self.number(sources)] * 3
+            + [f"({self.condition(sources)})", cases, f"{self.operand('day', sources)} - {self.operand('day', sources)}"]
+        )
 
     def column(self, source: Source, *, narrow: bool = False) -> str:
         columns: list[Column] = [c for c in COLUMNS if not (narrow and c.wide)]
@@ -119,13 +159,29 @@ class Generator:
             number, any_column = self.number(sources), self.column(self.draw.choice(sources))
             extreme = f"{self.draw.choice(sources).alias}.{self.draw.choice(['n', 'money', 'd', 't', 'big', 'long', 'f'])}"
             only = f" FILTER (WHERE {self.condition(sources)})" if self.draw.random() < 0.15 else ""
-            found.append(self.draw.choice(["count(*)", f"count({any_column})", f"sum({number})", f"sum({number})", f"avg({number})",
-                                           f"min({extreme})", f"max({extreme})", f"max({number})"]) + only)
+            found.append(
+                self.draw.choice(
+                    [
+                        "count(*)",
+                        f"count({any_column})",
+                        f"sum({number})",
+                        f"sum({number})",
+                        f"avg({number})",
+                        f"min({extreme})",
+                        f"max({extreme})",
+                        f"max({number})",
+                    ]
+                )
+                + only
+            )
         return found
 
     def groups(self, sources: list[Source], origin: str, where: str) -> str:
         owner = sources[0] if self.draw.random() < 0.7 else self.draw.choice(sources)
-        keys = [f"{owner.alias}.{name}" for name in self.draw.sample(["s", "k", "n", "d", "b", "small", "money"], self.draw.choice([1, 1, 2]))]
+        keys = [
+            f"{owner.alias}.{name}"
+            for name in self.draw.sample(["s", "k", "n", "d", "b", "small", "money"], self.draw.choice([1, 1, 2]))
+        ]
         if self.draw.random() < 0.2:
             keys = [self.draw.choice([f"({self.condition(sources)})", f"{self.draw.choice(sources).alias}.b"])]
         calls = self.calls(sources)
@@ -139,8 +195,12 @@ class Generator:
     def derived(self, sources: list[Source]) -> str:
         first, second, *_ = sources
         inner = f"SELECT {first.alias}.k AS k, count(*) AS rows, sum({first.alias}.n) AS total FROM {_table(first)} GROUP BY {first.alias}.k"
-        form = self.draw.choice(["WITH w AS ({}) SELECT {} FROM w JOIN {} ON w.k = {}", "SELECT {1} FROM ({0}) AS w JOIN {2} ON w.k = {3}"])
-        what = self.draw.choice(["sum(w.total)", "count(*), max(w.rows)", f"w.k, w.total, {second.alias}.n", f"sum(w.rows * {second.alias}.n)"])
+        form = self.draw.choice(
+            ["WITH w AS ({}) SELECT {} FROM w JOIN {} ON w.k = {}", "SELECT {1} FROM ({0}) AS w JOIN {2} ON w.k = {3}"]
+        )
+        what = self.draw.choice(
+            ["sum(w.total)", "count(*), max(w.rows)", f"w.k, w.total, {second.alias}.n", f"sum(w.rows * {second.alias}.n)"]
+        )
         return form.format(inner, what, _table(second), f"{second.alias}.{self.draw.choice(['id', 'k'])}")
 
     def order(self, columns: int) -> str:

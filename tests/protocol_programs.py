@@ -5,6 +5,7 @@ Inputs are drawn from NumPy generators with fixed seeds: they are test data, not
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,10 @@ def products(session: Session, rows: int) -> None:
     same(session, fresh, a, "rerandomize")
 
 
+def _same_tensor(column: Tensor) -> Tensor:
+    return column
+
+
 def moves(session: Session, rows: int, rows_out: int) -> None:
     rng = np.random.default_rng(rows * 31 + rows_out)
     last = session.count - 1
@@ -162,7 +167,7 @@ def moves(session: Session, rows: int, rows_out: int) -> None:
         destination = torch.tensor(places, dtype=torch.int64)[torch.from_numpy(rng.permutation(rows))]
         if rows and rows_out >= rows > 1:
             destination[rng.integers(rows)] = -1
-        moved = permute.permute(session, owner, session.at(owner, lambda d=destination: d), record, rows_out)
+        moved = permute.permute(session, owner, session.at(owner, partial(_same_tensor, destination)), record, rows_out)
         for shared, column in zip(moved, plain, strict=True):
             wanted = torch.zeros(rows_out, dtype=torch.int64)
             wanted[destination[destination >= 0]] = column[destination >= 0]
@@ -170,7 +175,7 @@ def moves(session: Session, rows: int, rows_out: int) -> None:
         index = torch.from_numpy(rng.integers(-1, max(rows, 1), rows_out)) if rows else torch.full((rows_out,), -1)
         if rows > 2 and rows_out:
             index[index == 1] = 0
-        copies = permute.duplicate(session, owner, session.at(owner, lambda i=index: i), record, rows_out)
+        copies = permute.duplicate(session, owner, session.at(owner, partial(_same_tensor, index)), record, rows_out)
         for shared, column in zip(copies, plain, strict=True):
             padded = torch.cat([column, torch.zeros(1, dtype=torch.int64)])
             same(session, shared, padded[torch.where(index < 0, rows, index)], "duplicate")
@@ -316,7 +321,7 @@ def masked_openings(session: Session, rows: int, kind: str, value: int) -> list[
         seen.extend(part.reshape(-1) for part in got)
         return got
 
-    session.open_masked = listen  # type: ignore[method-assign]
+    session.open_masked = listen  # type: ignore[method-assign,assignment]
     x = torch.full((rows,), value, dtype=torch.int64)
     shared = share(session, 0, x)
     match kind:

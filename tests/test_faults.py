@@ -173,7 +173,8 @@ def test_a_node_that_starts_and_says_nothing() -> None:
 
 
 def test_a_dealer_that_does_not_start() -> None:
-    with new_hub(Programs(FAULTY.node, "tests.programs.broken_node")) as hub, pytest.raises(errors.DealerLost, match="island"):
+    programs = Programs(FAULTY.node, "tests.programs.broken_node")
+    with new_hub(programs) as hub, pytest.raises(errors.DealerLost, match="island"):
         ask(hub)
 
 
@@ -287,8 +288,9 @@ def test_an_unknown_party(hub: Hub) -> None:
 def test_a_store_that_cannot_be_attached_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
     before = processes(hub)
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 and then nothing")
-    for store, fault in ((tmp_path / "absent.duckdb", errors.MissingStore), (tmp_path / "torn.parquet", errors.CorruptStore),
-                         (42, errors.UnsupportedStore)):
+    faults = {tmp_path / "absent.duckdb": errors.MissingStore, tmp_path / "torn.parquet": errors.CorruptStore,
+              42: errors.UnsupportedStore}
+    for store, fault in faults.items():
         with pytest.raises(fault):
             hub.attach("other", store)
     assert processes(hub) == before
@@ -316,7 +318,7 @@ def start(script: str) -> tuple[subprocess.Popen[str], list[int], Path]:
 
 
 RUNNING = """
-hub.sql(SQL + "-- fault: stall bank", progress=lambda done, planned, label: print("running", flush=True))
+hub.sql(SQL + "-- fault: stall bank", timeout=30, progress=lambda done, planned, label: print("running", flush=True))
 """
 
 
@@ -343,7 +345,7 @@ def test_a_script_that_ends_leaves_nothing(script: str, code: int) -> None:
 
 INTERRUPTED = """
 try:
-    hub.sql(SQL + "-- fault: stall bank", progress=lambda done, planned, label: print("running", flush=True))
+    hub.sql(SQL + "-- fault: stall bank", timeout=30, progress=lambda done, planned, label: print("running", flush=True))
 except KeyboardInterrupt:
     print("interrupted", ask(hub), processes(hub)[1:] , flush=True)
 """

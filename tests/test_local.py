@@ -84,7 +84,7 @@ def test_a_local_plan_is_one_fragment(tmp_path: Path) -> None:
     catalog = Catalog((stores.describe(source, "bank", Policy.open()),))
     placed = place(Question("SELECT id FROM bank.t ORDER BY id DESC", "analyst"), catalog)
     with stores.connect(source, "bank", {}) as opened:
-        assert from_stream(run_local(opened, placed)).to_pydict() == {"id": [3, 2, 1]}
+        assert from_stream(run_local(opened, placed)).column(0).to_pylist() == [3, 2, 1]
         with pytest.raises(errors.InternalError, match="2 fragments"):
             run_local(opened, replace(placed, fragments=placed.fragments * 2))
 

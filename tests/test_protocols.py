@@ -98,7 +98,7 @@ def test_joins_of_many_rows(two: Pool) -> None:
 @pytest.mark.parametrize("greatest", [False, True])
 @pytest.mark.parametrize(("rows", "width", "nullable"), [(0, 20, True), (1, 1, True), (2, 8, True), (65, 20, True),
                                                          (130, 62, True), (33, 63, True), (33, 64, True),
-                                                         (65, 64, False), (1000, 33, False)])
+                                                         (65, 64, False), (300, 33, False)])
 def test_extremes(two: Pool, rows: int, width: int, nullable: bool, greatest: bool) -> None:
     two.run(P + "extremes", rows=rows, width=width, greatest=greatest, nullable=nullable)
 

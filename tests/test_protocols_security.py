@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from sdh.connectors.wire import PIECE, Link
 from sdh.errors import DataError, InternalError, KeyViolated, PartyLost, ProtocolError
 from sdh.executors import cuckoo, dealing, packing, streams
+from sdh.executors.correlations import KINDS
 from sdh.executors.dealing import Correlation, Item
 from tests.parties import Pool, link_pair
 from tests.test_protocols import P, five, three, two
@@ -125,7 +127,7 @@ def test_wrong_uses_are_refused(what: str, error: str) -> None:
     with_own = Pool(2)
     try:
         if what == "two to one place":
-            with pytest.raises(AssertionError, match="Two rows go to one place|ended"):
+            with pytest.raises(AssertionError, match=r"Two rows go to one place|ended"):
                 with_own.run(P + "refused_move")
         else:
             assert with_own.run(P + "refuses", what=what) == [error, error]
@@ -165,7 +167,7 @@ def test_malformed_dealing_lists_are_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("parties", [2, 3, 5])
-@pytest.mark.parametrize("kind", sorted(dealing.KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_dealt_shares_add_up(kind: str, parties: int) -> None:
     for rows in (0, 1, 65):
         for holder in range(parties):
@@ -192,6 +194,7 @@ def _check_dealt(correlation: Correlation, parties: int, holder: int) -> None:
         for rank, share in enumerate(shares):
             outs += share.words_out
             if rank != holder:
+                assert share.words_in is not None
                 words[:correlation.rows] += share.words_in
         assert np.array_equal(words[order], outs)
         return
@@ -202,9 +205,20 @@ def _check_dealt(correlation: Correlation, parties: int, holder: int) -> None:
     for index, part in enumerate((*free, *dependent)):
         column = [share[index] for share in parts]
         totals.append(np.bitwise_xor.reduce(column) if part.xor else np.add.reduce(column))
-    wanted = dealing.KINDS[correlation.kind](correlation, totals[:len(free)])
+    wanted = KINDS[correlation.kind](correlation, totals[:len(free)])
     for got, value in zip(totals[len(free):], wanted, strict=True):
         assert np.array_equal(got, value)
+
+
+def test_a_dealer_out_of_step_stops_the_run() -> None:
+    """The dealer leaves out its first item: the party that waits for it refuses the next."""
+    with_own = Pool(2)
+    try:
+        with pytest.raises(AssertionError, match=r"ProtocolError: dealer sent a frame that was not planned"):
+            with_own.run(P + "products", rows=65, tamper="skip")
+        assert len(with_own.run(P + "products", rows=65)) == 2
+    finally:
+        with_own.close()
 
 
 def test_a_dealer_out_of_step_is_detected() -> None:
@@ -269,8 +283,9 @@ def _tapped(size: int, change: Any) -> tuple[Link, Link]:
         while len(frame) < wanted:
             frame += middle_left.recv(1 << 20)
         change(frame)
-        middle_right.sendall(frame)
-        middle_right.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            middle_right.sendall(frame)
+            middle_right.shutdown(socket.SHUT_WR)
 
     threading.Thread(target=tap, daemon=True).start()
     return Link(left, "b", secret, True), Link(right, "a", secret, False)

@@ -1,0 +1,92 @@
+"""The messages between parties: openings of masked shares, and the two directions of a dealt permutation's round.
+
+Plain functions on links; `Session` decides what goes through them, addresses and counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdh.connectors.wire import Link
+from sdh.executors import packing
+from sdh.executors.shares import split
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A share that a fresh mask hides: ring share of `width` bits a value, or (xor) words of 64 or octets of 8."""
+
+    share: Tensor
+    width: int = 64
+    xor: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(values, bits of each) as packing takes them."""
+        return self.share.numel(), self.width
+
+
+def open_among(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> list[Tensor]:
+    """Send the low `width` bits of every share to all peers, add up theirs: the opened values mod 2^width."""
+    if all(value.xor and value.width == 64 for value in values):
+        return _open_words(links, address, values)
+    plan = [value.size for value in values]
+    totals = [value.share.reshape(-1).contiguous() for value in values]
+    mine = packing.pack_values([share.numpy() for share in totals], [value.width for value in values])
+    for link in links.values():
+        link.send(address, mine.data)
+    for link in links.values():
+        buffer = np.empty(len(mine), dtype=np.uint8)
+        link.receive_into(address, buffer.data)
+        parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, plan)]
+        totals = [part.bitwise_xor_(total) if value.xor else part.add_(total)
+                  for value, total, part in zip(values, totals, parts, strict=True)]
+    return [(total if value.width == 64 else total & ((1 << value.width) - 1)).reshape(value.share.shape)
+            for value, total in zip(values, totals, strict=True)]
+
+
+def _open_words(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> list[Tensor]:
+    """The same where all are whole XOR words: one array, no packing."""
+    total = torch.cat([value.share.reshape(-1) for value in values])
+    mine = total.numpy().view(np.uint8)
+    for link in links.values():
+        link.send(address, mine.data)
+    for link in links.values():
+        buffer = np.empty(len(mine), dtype=np.uint8)
+        link.receive_into(address, buffer.data)
+        total = torch.from_numpy(buffer.view("<i8")).bitwise_xor_(total)
+    parts = split(total, [value.share.numel() for value in values])
+    return [part.reshape(value.share.shape) for part, value in zip(parts, values, strict=True)]
+
+
+def give_rows(link: Link, address: str, words: Tensor, octets: Tensor, announced: int) -> Tensor:
+    """Send masked rows to a permutation's owner; receive its map of `announced` int32 (none: empty)."""
+    link.send(address, words.contiguous().reshape(-1).numpy().view(np.uint8).data)
+    link.send(address, octets.contiguous().reshape(-1).numpy().data)
+    told = np.empty(4 * announced, dtype=np.uint8)
+    if announced:
+        link.receive_into(address, told.data)
+    return torch.from_numpy(told.view("<i4")).long()
+
+
+def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], width: int,
+              announced: Tensor | None) -> tuple[Tensor, Tensor]:
+    """At the owner: send the map to all, receive their masked rows; the sums of words and XORs of octets."""
+    if announced is not None:
+        told = announced.to(torch.int32).numpy().view(np.uint8)
+        for link in links.values():
+            link.send(address, told.data)
+    rows, count = shape
+    words, octets = torch.zeros(shape, dtype=torch.int64), torch.zeros((rows, width), dtype=torch.uint8)
+    for link in links.values():
+        words_in, octets_in = np.empty(shape, "<i8"), np.empty((rows, width), np.uint8)
+        link.receive_into(address, words_in.reshape(-1).view(np.uint8).data)
+        link.receive_into(address, octets_in.reshape(-1).data)
+        words += torch.from_numpy(words_in)
+        octets ^= torch.from_numpy(octets_in)
+    return words, octets

@@ -1,0 +1,101 @@
+"""A node that writes a tape: its frames, its result's share before sealing, what it opens and reveals, and the states
+of all random generators around every query."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import sdh.node
+import sdh.part
+from sdh.order import Order
+from sdh.session import NONCE, Nonces
+from sdh.turn import Answer
+from tests.programs.tape import Tape, tape_links
+
+
+def tape_parts(tape: Tape) -> None:
+    """Around every query: the generators' states. Before a result's share is sealed: the share."""
+    play, seal = sdh.part.Part.play, sdh.part.seal
+
+    def taped_play(self: sdh.part.Part, order: Order) -> Answer:
+        self.ready()
+        misbehave(tape)
+        tape.note("generators", generators())
+        try:
+            return play(self, order)
+        finally:
+            tape.note("generators", generators())
+
+    def taped_seal(payload: bytes, sender: str, receiver: bytes, context: bytes) -> list[bytes]:
+        tape.write("sealed", "client", "payload", bytes(payload))
+        return seal(payload, sender, receiver, context)
+
+    sdh.part.Part.play = taped_play  # type: ignore[method-assign]
+    sdh.part.seal = taped_seal
+
+
+def tape_executors(tape: Tape) -> None:
+    """Every opening's sizes, and every call of `reveal`."""
+    from sdh.executors import secure
+    from sdh.executors.runtime import Session
+
+    open_masked, reveal = Session.open_masked, secure.reveal
+
+    def taped_open(self: Session, values: Sequence[Any], hidden_by: str) -> Any:
+        if not self.tracing:
+            tape.note("opening", [(value.share.numel(), value.width, value.xor) for value in values])
+        return open_masked(self, values, hidden_by)
+
+    def taped_reveal(session: Session, record: Any, to: str, reason: str, planned: Any) -> Any:
+        if not session.tracing:
+            tape.note("reveal", (reason, to))
+        return reveal(session, record, to, reason, planned)
+
+    Session.open_masked = taped_open  # type: ignore[method-assign]
+    secure.reveal = taped_reveal
+
+
+def generators() -> dict[str, str]:
+    """A digest of the state of every generator of random numbers that a library might use unasked."""
+    import numpy as np
+    import torch
+
+    states = {"torch": torch.random.get_rng_state().numpy().tobytes(),
+              "torch default": torch.default_generator.get_state().numpy().tobytes(),
+              "numpy": pickle.dumps(np.random.get_state()), "python": pickle.dumps(random.getstate())}
+    return {name: hashlib.sha256(state).hexdigest() for name, state in states.items()}
+
+
+def misbehave(tape: Tape) -> None:
+    """'replay': the same nonce part in every session, whatever was seen before."""
+    if tape.fault == "replay":
+        Nonces.draw = lambda self: b"r" * NONCE  # type: ignore[method-assign]
+        Nonces.use = lambda self, parts: None  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """The node as it is, with the links taped from its first frame and the executors as soon as they are loaded."""
+    begin, load = sdh.node.begin, sdh.node.load_runtime
+    tapes: list[Tape] = []
+
+    def begin_taped() -> Any:
+        start, identity, door = begin()
+        tapes.append(Tape(start.name))
+        tape_links(tapes[0])
+        tape_parts(tapes[0])
+        return start, identity, door
+
+    def load_taped(threads: int) -> None:
+        load(threads)
+        tape_executors(tapes[0])
+
+    sdh.node.begin, sdh.node.load_runtime = begin_taped, load_taped
+    sdh.node.main()
+
+
+if __name__ == "__main__":
+    main()

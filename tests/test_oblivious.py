@@ -1,0 +1,238 @@
+"""What is on the links tells nothing of the data: not by length or order of messages, not by any value in any form, and
+what is revealed is what EXPLAIN lists. Through real processes that write tapes of all that they send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sdh
+from sdh.audit import Reveal
+from sdh.connectors.wire import CONTROL
+from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, inputs
+from sdh.session import DEALER
+from tests.sentinels import DATE, MONEY, NUMBER, TEXT, Search, marked, patterns
+from tests.taping import CLIENT, Record, Recording, Taped
+from tests.twins import QUERIES, attach_twins
+
+PARTIES = ("bank", "shop", "mill")
+Taken = dict[tuple[str, str], Recording]
+
+
+@pytest.fixture(scope="module")
+def taped() -> Iterator[Taped]:
+    opened = Taped()
+    attach_twins(opened.hub)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def taken(taped: Taped) -> Taken:
+    """Every query on both data sets."""
+    return {(name, which): taped.sql(text.format(which)) for name, text in QUERIES.items() for which in ("one", "two")}
+
+
+# --- lengths and order -----------------------------------------------------------------------------
+
+
+def outline(recording: Recording, process: str) -> list[tuple[str, str, str, int]]:
+    """All that a process sends, receives and seals, in order, by peer, address and length."""
+    frames = [record for record in recording.of(process) if record.kind != "note" and not record.is_progress]
+    return [(record.kind, record.peer, record.address, length_of(record)) for record in frames]
+
+
+def length_of(record: Record) -> int:
+    """A node's last words hold the seconds that it took, which are no two times the same."""
+    if record.address != CONTROL or "cost" not in record.message:
+        return len(record.payload)
+    message = record.message
+    message["cost"] = {label: [sent, rounds, dealt, 0] for label, (sent, rounds, dealt, _) in message["cost"].items()}
+    return len(json.dumps(message))
+
+
+def test_the_data_sets_are_equal_in_public(taped: Taped) -> None:
+    tables = {table.full_name: table for table in taped.catalog.tables}
+    for party in PARTIES:
+        one, two = tables[f"{party}.one"], tables[f"{party}.two"]
+        assert (one.columns, one.facts, one.rows, one.keys) == (two.columns, two.facts, two.rows, two.keys)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_messages_do_not_depend_on_the_data(taken: Taken, name: str) -> None:
+    one, two = taken[name, "one"], taken[name, "two"]
+    assert one.shared_anything
+    assert {record.process for record in one.records} >= {DEALER, "shop"} or {"bank", "mill"}
+    for process in (DEALER, *PARTIES):
+        assert outline(one, process) == outline(two, process)
+
+
+def test_the_data_sets_differ_in_private(taken: Taken) -> None:
+    """Else the test above would show nothing: rows, groups and failures are not the same."""
+    assert {name for name in QUERIES if answer(taken[name, "one"]) == answer(taken[name, "two"])} <= {"distinct"}
+    assert isinstance(taken["error", "one"].error, sdh.DataError)
+    assert taken["error", "two"].error is None
+    assert all(recording.error is None for (name, _), recording in taken.items() if name != "error")
+
+
+def answer(recording: Recording) -> object:
+    return recording.error and str(recording.error) or recording.result and recording.result.fetchall()
+
+
+def test_every_operator_is_covered(taken: Taken) -> None:
+    kinds = {type(node) for recording in taken.values() if recording.error is None
+             for node in tree(recording.plan.root.input)}
+    assert kinds == {Aggregate, Align, Filter, Input, NestedLoop}
+    assert {len(recording.plan.placed.parties) for recording in taken.values() if recording.error is None} == {2, 3}
+
+
+def tree(node: Node) -> list[Node]:
+    return [node, *(below for part in inputs(node) for below in tree(part))]
+
+
+# --- what is revealed ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_explain_lists_what_is_revealed(taped: Taped, taken: Taken, name: str) -> None:
+    for which in ("one", "two"):
+        recording, text = taken[name, which], QUERIES[name].format(which)
+        explained = listed(taped.hub.explain(text))
+        planned = [one for one in explained if one[0] != "slots"]
+        for party in PARTIES:
+            revealed = recording.notes(party, "reveal")
+            assert sorted(revealed) == sorted(planned) or not recording.of(party)
+        assert any(recording.notes(party, "reveal") for party in PARTIES)
+        assert {to for reason, to in explained if reason != "slots"} == {CLIENT}
+        assert {to for reason, to in explained if reason == "slots"} <= {"everyone"}
+        if recording.result is not None:
+            assert explained == pairs(recording.plan.reveals) == pairs(recording.result.revealed)
+            assert explained == listed(recording.plan.explain())
+
+
+def listed(explained: str) -> list[tuple[str, str]]:
+    """(reason, receiver) of every line that EXPLAIN has under 'Revealed:'."""
+    lines = explained.split("\nRevealed:\n")[1].split("\n\n")[0].splitlines()
+    ends = [line.rpartition(" -> ")[2] for line in lines]
+    return [(end.partition(" (")[2].rstrip(")"), end.partition(" (")[0]) for end in ends]
+
+
+def pairs(reveals: tuple[Reveal, ...]) -> list[tuple[str, str]]:
+    return [(one.reason, one.to) for one in reveals]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_opening_is_a_masked_one(taken: Taken, name: str) -> None:
+    """Nothing is sent between parties but masked openings, hand-overs and the words of a session's begin and end."""
+    for which in ("one", "two"):
+        for party in PARTIES:
+            sent = [record for record in taken[name, which].of(party) if record.kind == "sent" and record.peer in PARTIES]
+            assert {record.address for record in sent if not record.is_masked} <= {"proof", CONTROL, "session", "end"}
+            peers = {record.peer for record in sent}
+            opened = [record for record in sent if record.address.endswith("/open")]
+            assert len(opened) == len(peers) * len(taken[name, which].notes(party, "opening"))
+
+
+# --- sentinels -------------------------------------------------------------------------------------
+
+KEPT = {
+    "compared": "SELECT count(*) FROM bank.mark x JOIN shop.mark y ON x.id = y.id "
+                "WHERE x.v >= y.v AND x.m >= y.m AND x.s <> y.s || '' AND x.d >= y.d",
+    "matched": "SELECT count(*), min(y.id) FROM bank.mark x JOIN shop.mark y ON x.v = y.v",
+    "matched by text": "SELECT y.id FROM bank.mark x JOIN shop.mark y ON x.s = y.s AND x.d = y.d",
+    "matched by money": "SELECT y.id, x.m < y.m FROM bank.mark x JOIN shop.mark y ON x.m = y.m",
+    "all pairs": "SELECT x.id, count(*) FROM bank.mark x JOIN shop.few y ON x.v > y.v OR x.s < y.s OR x.m > y.m "
+                 "GROUP BY x.id HAVING max(x.v) > 5 AND min(x.d) > DATE '1980-01-01'",
+    "grouped": "SELECT count(*), sum(CASE WHEN x.m > y.m THEN 1 ELSE 0 END) FROM bank.mark x "
+               "JOIN shop.mark y ON x.id = y.id GROUP BY x.v, x.s, x.m, x.d",
+}
+SHOWN = "SELECT x.v, x.m, x.s, x.d FROM bank.mark x JOIN shop.mark y ON x.v = y.v"
+
+
+@pytest.fixture(scope="module")
+def marking() -> Iterator[Taped]:
+    """The tables' store is announced as 'hidden', so that keys as well as rows are padded."""
+    opened = Taped()
+    for party in ("bank", "shop"):
+        tables: dict[str, Any] = {"mark": marked(party), "few": marked(party).slice(0, 8)}
+        keys = {name: [("id",)] + ([("v",), ("s", "d"), ("m",)] if party == "shop" else []) for name in tables}
+        opened.hub.attach(party, tables, policy=sdh.Policy.open(rows="exact" if party == "shop" else "hidden"), keys=keys)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def search() -> Search:
+    return Search(patterns())
+
+
+def everything(recording: Recording) -> bytes:
+    """All bytes of all frames and of all shares before they are sealed."""
+    return b"\xa5".join(record.payload for record in recording.records if record.kind in ("sent", "received", "sealed"))
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_no_form_of_a_value_is_on_any_link(marking: Taped, search: Search, name: str) -> None:
+    recording = marking.sql(KEPT[name])
+    assert recording.error is None
+    assert recording.shared_anything
+    assert not recording.plan.is_local
+    assert search.of(everything(recording)) == []
+
+
+def test_a_released_value_is_in_no_single_share(marking: Taped, search: Search) -> None:
+    """The sum of the shares has it, which shows that the search can find."""
+    recording = marking.sql(SHOWN)
+    assert recording.result is not None, recording.error
+    assert recording.result.fetchall()[0] == (NUMBER, MONEY, TEXT, DATE)
+    assert search.of(everything(recording)) == []
+    shares = [np.frombuffer(payload, np.int64) for payload in recording.payloads.values()]
+    total = np.sum(shares, axis=0)
+    found = search.of(total.tobytes())
+    for form in ("number, 8 low bytes", "money, 8 low bytes", "date, 8 low bytes", "text from byte 0, backwards"):
+        assert form in found
+
+
+def test_the_search_finds_what_is_sent_in_the_clear(marking: Taped, search: Search) -> None:
+    """A question that one owner answers alone: its payload to the client is plain before it is sealed."""
+    recording = marking.sql("SELECT v, m, s, d FROM bank.mark")
+    found = search.of(everything(recording))
+    for form in ("number, 8 low bytes", "number, 4 low bytes", "number, high half", "money, 16 low bytes",
+                 "text", "text from byte 0", "date, 4 low bytes"):
+        assert form in found
+    sent = b"".join(record.payload for record in recording.records if record.kind == "sent")
+    assert search.of(sent) == [], "what is sealed is not on a link"
+
+
+# --- grants ----------------------------------------------------------------------------------------
+
+
+def test_a_store_without_a_policy_grants_nothing(marking: Taped) -> None:
+    marking.hub.attach("mute", {"mark": marked("bank")})
+    try:
+        for text, grant in {
+            "SELECT v FROM mute.mark": "GRANT REVEAL ON mute.mark (v) TO analyst",
+            "SELECT count(*) FROM mute.mark": "GRANT",
+            "SELECT count(*) FROM mute.mark x JOIN shop.mark y ON x.id = y.id": "GRANT",
+            "SELECT y.v FROM mute.mark x JOIN shop.mark y ON x.v < y.v": r"GRANT COMPARE ON mute.mark \(v\) TO analyst",
+        }.items():
+            with pytest.raises(sdh.NotGranted, match=grant.replace("mark (v)", r"mark \(v\)")):
+                marking.hub.explain(text)
+            recording = marking.sql(text)
+            assert isinstance(recording.error, sdh.NotGranted)
+            assert recording.records == []
+    finally:
+        marking.hub.detach("mute")
+
+
+def test_no_party_gets_anything_in_the_clear(taped: Taped, taken: Taken) -> None:
+    """Fragments are inputs to shares, never shipped: whoever else takes part gets no rows."""
+    for (name, which), recording in taken.items():
+        assert " ship" not in taped.hub.explain(QUERIES[name].format(which))
+        if recording.error is None:
+            owners = {node.party for node in tree(recording.plan.root.input) if isinstance(node, Input)}
+            assert owners == set(recording.plan.placed.parties)

@@ -1,0 +1,75 @@
+"""Two data sets of equal public sizes that differ in all else, and queries over either that cover every operator."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+import sdh
+
+ROWS = {"bank": 40, "shop": 60, "mill": 9}
+POLICIES = {"bank": "padded", "shop": "hidden", "mill": "exact"}
+"""How each party announces row counts: all three ways."""
+SCHEMA = pa.schema([
+    pa.field("id", pa.int32(), nullable=False), ("k", pa.int64()), ("n", pa.int32()), ("w", pa.int32()),
+    ("money", pa.decimal128(15, 2)), ("s", pa.string()), ("d", pa.date32()), ("b", pa.bool_())])
+DAY = datetime.date(1995, 1, 1)
+LONGEST = "as long as a text may be"
+"""24 bytes."""
+EXTREME = (1023, 31, 9999, 100_000, Decimal("99999.99"), LONGEST, datetime.date(2014, 1, 1), True)
+"""A row of every table: it fixes all measured facts. The row after it is NULL but for its id."""
+
+
+def twin(party: str, which: str) -> pa.Table:
+    """`one`: all keys match, one group, no NULL but one row of them, every condition holds.
+    `two`: no key of one party is another's, all values distinct, half of all values NULL, no condition holds."""
+    rows: list[tuple[Any, ...]] = [EXTREME, (0, *[None] * 7)]
+    rows += [_alike(i) if which == "one" else _distinct(party, i) for i in range(1, ROWS[party] - 1)]
+    return pa.table([pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)],
+                    schema=SCHEMA)
+
+
+def _alike(i: int) -> tuple[Any, ...]:
+    return i, 7, 70, 90_000, Decimal("7.00"), "seven", DAY, True
+
+
+def _distinct(party: str, i: int) -> tuple[Any, ...]:
+    base = {"bank": 100, "shop": 300, "mill": 500}[party]
+    values = (base + i, i % 31, -9000 + i, -i, Decimal(-i) / 100, f"{party} {i}", DAY - datetime.timedelta(days=i), False)
+    return values[0], *[None if (i + place) % 2 else value for place, value in enumerate(values[1:])]
+
+
+def attach_twins(hub: sdh.Hub) -> None:
+    """bank, shop and mill with the tables one and two each."""
+    for party, rows in POLICIES.items():
+        hub.attach(party, {which: twin(party, which) for which in ("one", "two")}, policy=sdh.Policy.open(rows=rows),
+                   keys={which: [("id",)] for which in ("one", "two")})
+
+
+QUERIES = {
+    "rows": "SELECT x.id, y.money, x.s, x.n + y.n AS n FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+            "WHERE x.k <= y.k AND x.n = 70 AND y.s = 'seven' ORDER BY 1 DESC",
+    "total": "SELECT sum(x.money), count(*), count(y.n), avg(y.n), min(y.d), max(x.money), min(x.n) "
+             "FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id WHERE x.n >= y.n OR x.b",
+    "groups": "SELECT x.s, sum(y.money) AS t, count(*) AS c, avg(y.n) AS a, min(y.n), max(y.d) FROM bank.{0} x "
+              "JOIN shop.{0} y ON x.id = y.id GROUP BY x.s HAVING count(*) > 1 AND avg(y.n) > 1.5 ORDER BY t DESC",
+    "domain": "SELECT x.n < y.n AS less, x.b, count(*), sum(y.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+              "GROUP BY x.n < y.n, x.b",
+    "case": "SELECT sum(CASE WHEN x.money BETWEEN z.money AND 100 THEN x.n ELSE coalesce(z.n, 0) END), count(*) "
+            "FROM bank.{0} x JOIN mill.{0} z ON x.n >= z.n",
+    "text": "SELECT count(*), max(z.d) FROM bank.{0} x JOIN mill.{0} z ON x.s <= z.s AND x.s <> 'zzz'",
+    "in": "SELECT z.id, count(*) FROM mill.{0} z JOIN bank.{0} x ON x.k IN (z.k, z.n, 3) "
+          "AND x.d IS DISTINCT FROM z.w + DATE '1990-01-01' GROUP BY z.id",
+    "quotient": "SELECT z.id, z.n / y.n AS q FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id "
+                "WHERE z.n < y.n + 5",
+    "error": "SELECT z.id, z.w * y.w AS product FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id WHERE y.n <> 9999",
+    "three": "SELECT x.s, count(*), sum(y.n * z.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+             "JOIN mill.{0} z ON y.n >= z.n AND x.b GROUP BY x.s",
+    "chain": "SELECT z.id, x.money, y.s FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id JOIN bank.{0} x ON z.id = x.id",
+    "derived": "WITH w AS (SELECT k, count(*) AS c, sum(n) AS t FROM bank.{0} GROUP BY k) "
+               "SELECT sum(w.t), max(w.c), count(y.s) FROM w JOIN shop.{0} y ON w.k = y.id",
+    "distinct": "SELECT DISTINCT y.b FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id ORDER BY 1",
+}
