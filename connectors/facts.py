@@ -51,6 +51,14 @@ def stated_keys(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[Key, 
     return tuple(tuple(names) for (names,) in connection.sql(listing).fetchall())
 
 
+def unique_columns(connection: duckdb.DuckDBPyConnection, table: str, columns: Schema) -> tuple[Key, ...]:
+    """The columns no two of whose rows, NULL aside, agree: found by looking, so for tables that everyone holds."""
+    plain = [column.name for column in columns if column.type.kind is not Kind.OTHER]
+    counts = ", ".join(f"count(DISTINCT {quoted(name)}) = count({quoted(name)})" for name in plain)
+    found = _one(connection, f"SELECT {counts} FROM {table}") if plain else ()
+    return tuple((name,) for name, unique in zip(plain, found, strict=True) if unique)
+
+
 def count_rows(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(_one(connection, f"SELECT count(*) FROM {table}")[0])
 

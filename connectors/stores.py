@@ -28,6 +28,7 @@ from sdh.connectors.facts import (
     keys_of,
     measure,
     stated_keys,
+    unique_columns,
 )
 from sdh.connectors.memory import from_python, write_table
 from sdh.connectors.opening import SETTINGS, Connection, connect, quoted, table_names
@@ -71,7 +72,7 @@ def publish(value: object, folder: Path, name: str) -> Path:
 
 
 def describe_public(path: Path, name: str, keys: Any = (), bounds: Mapping[str, Any] | None = None) -> TableFacts:
-    """The facts of a public table, measured, with its exact count. keys: of this table; bounds: by column.
+    """The facts of a public table, measured, with its exact count and every unique column as a key. keys: of this table; bounds: by column.
 
     Raises as `describe`.
     """
@@ -125,6 +126,8 @@ class _Table:
         for key in keys:
             self._check(key)
         stated = self._read(lambda: stated_keys(self.connection, self.name)) if everything else ()
+        if not self.party:
+            stated += self._read(lambda: unique_columns(self.connection, self.sql, self.columns))
         count = self._read(lambda: count_rows(self.connection, self.sql))
         return TableFacts(
             party=self.party, name=self.name, snapshot=snapshot,

@@ -81,7 +81,11 @@ def evaluate(e: Expression, scope: Scope) -> Value:
 
 
 def number(e: Expression, scope: Scope) -> Number:
-    found = evaluate(e, scope)
+    return as_number(evaluate(e, scope), scope)
+
+
+def as_number(found: Value, scope: Scope) -> Number:
+    """A BOOLEAN as 0 or 1; a number as it is."""
     match found:
         case Number():
             return found

@@ -18,16 +18,17 @@ from sdh.executors import bits
 from sdh.executors.arithmetic import mux_many, to_arithmetic_many
 from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero_many
-from sdh.executors.evaluate import Scope, evaluate, number, truth
+from sdh.executors.evaluate import Scope, as_number, evaluate, number, truth
 from sdh.executors.inputs import shared_value
 from sdh.executors.permute import permute
 from sdh.executors.runtime import Session
 from sdh.executors.scan import same_segment, segmented_extreme, tournament
 from sdh.executors.shares import Shared, raw
-from sdh.executors.values import Clear, Number, Relation, Truth, Value, false_of, joined, null_of
+from sdh.executors.values import Clear, Number, Relation, Text, Truth, Value, false_of, joined, null_of
+from sdh.planners.expressions import Expression
 from sdh.planners.logical import Call
 from sdh.planners.physical import Aggregate, groups_bound
-from sdh.planners.ranges import range_of
+from sdh.planners.ranges import Range, range_of
 from sdh.schema import Kind
 
 
@@ -94,8 +95,6 @@ def aggregate(node: Aggregate, scope: Scope, parties: tuple[str, ...]) -> Relati
 
 def _words(scope: Scope, number_: int) -> int:
     """Words of a text column, as its value has them."""
-    from sdh.executors.values import Text
-
     value = scope.relation.columns[number_]
     return len(value.words) if isinstance(value, Text) else 1
 
@@ -114,11 +113,8 @@ def _cells(node: Aggregate, scope: Scope) -> list[_Cell]:
     return found
 
 
-def _choices(e: object, scope: Scope) -> list[tuple[int | None, Bits]]:
+def _choices(expression: Expression, scope: Scope) -> list[tuple[int | None, Bits]]:
     """The values that a small-domain key takes, NULL last, each with the bit of the rows that have it."""
-    from sdh.planners.expressions import Expression
-
-    expression: Expression = e  # type: ignore[assignment]
     session = scope.session
     value = evaluate(expression, scope)
     if isinstance(value, Truth):
@@ -131,10 +127,7 @@ def _choices(e: object, scope: Scope) -> list[tuple[int | None, Bits]]:
     return found
 
 
-def _equalities(value: Number, range_: object, scope: Scope) -> list[tuple[int | None, Bits]]:
-    from sdh.planners.ranges import Range
-
-    assert isinstance(range_, Range)
+def _equalities(value: Number, range_: Range, scope: Scope) -> list[tuple[int | None, Bits]]:
     session = scope.session
     values = range(range_.low, range_.high + 1)
     width = max(len(values), 2).bit_length()
@@ -149,30 +142,40 @@ def _equalities(value: Number, range_: object, scope: Scope) -> list[tuple[int |
 
 
 def _weigh(node: Aggregate, cell: _Cell, scope: Scope) -> _Columns:
-    """weights[0] is the cell's rows; weights[1 + i] the rows that call i counts."""
+    """weights[0] is the cell's rows; weights[1 + i] the rows that call i counts. Equal arguments are evaluated once."""
     columns = _Columns([cell.rows])
-    values = [evaluate(call.arguments[0], scope) if call.arguments else None for call in node.calls]
-    for i, (call, value) in enumerate(zip(node.calls, values, strict=True)):
-        weight = cell.rows
-        if call.filter is not None:
-            weight = _both(weight, truth(call.filter, scope).true, scope)
-        null = None if value is None else null_of(value, scope.session)
-        if null is not None:
-            weight = _both(weight, bits.not_(scope.session, null), scope)
-        columns.weights.append(weight)
-        if call.function in ("min", "max"):
-            assert isinstance(value, Number)
-            columns.extremes[i] = (value.share, None if weight is None else bits.not_(scope.session, weight))
-    pairs = []
-    for i, call in enumerate(node.calls):
+    arguments = dict.fromkeys(argument for call in node.calls for argument in call.arguments)
+    values = {argument: evaluate(argument, scope) for argument in arguments}
+    weights: dict[tuple[Expression | None, Expression | None], Bits | None] = {}
+    for call in node.calls:
+        counted = next((a for a in call.arguments if null_of(values[a], scope.session) is not None), None)
+        if (call.filter, counted) not in weights:
+            weights[call.filter, counted] = _weight(cell.rows, call.filter, None if counted is None else values[counted], scope)
+        columns.weights.append(weights[call.filter, counted])
+    for i, (call, weight) in enumerate(zip(node.calls, columns.weights[1:], strict=True)):
         if call.function in ("sum", "sum_count"):
-            columns.sums[i] = number(call.arguments[0], scope).share
-            if (weight := columns.weights[1 + i]) is not None:
-                pairs.append((i, weight))
-    weighed = mux_many(scope.session, [(weight, [columns.sums[i]]) for i, weight in pairs]) if pairs else []
+            columns.sums[i] = as_number(values[call.arguments[0]], scope).share
+        elif call.function in ("min", "max"):
+            null = None if weight is None else bits.not_(scope.session, weight)
+            columns.extremes[i] = (as_number(values[call.arguments[0]], scope).share, null)
+    _weigh_sums(columns, scope.session)
+    return columns
+
+
+def _weight(rows: Bits | None, condition: Expression | None, counted: Value | None, scope: Scope) -> Bits | None:
+    weight = rows
+    if condition is not None:
+        weight = _both(weight, truth(condition, scope).true, scope)
+    null = None if counted is None else null_of(counted, scope.session)
+    return weight if null is None else _both(weight, bits.not_(scope.session, null), scope)
+
+
+def _weigh_sums(columns: _Columns, session: Session) -> None:
+    """What a row that does not count has to add becomes 0."""
+    pairs = [(i, weight) for i in columns.sums if (weight := columns.weights[1 + i]) is not None]
+    weighed = mux_many(session, [(weight, [columns.sums[i]]) for i, weight in pairs]) if pairs else []
     for (i, _), [share] in zip(pairs, weighed, strict=True):
         columns.sums[i] = raw(share)
-    return columns
 
 
 def _both(a: Bits | None, b: Bits, scope: Scope) -> Bits:

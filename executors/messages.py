@@ -81,10 +81,9 @@ def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], w
         told = announced.to(torch.int32).numpy().view(np.uint8)
         for link in links.values():
             link.send(address, told.data)
-    rows, count = shape
-    words, octets = torch.zeros(shape, dtype=torch.int64), torch.zeros((rows, width), dtype=torch.uint8)
+    words, octets = torch.zeros(shape, dtype=torch.int64), torch.zeros((shape[0], width), dtype=torch.uint8)
     for link in links.values():
-        words_in, octets_in = np.empty(shape, "<i8"), np.empty((rows, width), np.uint8)
+        words_in, octets_in = np.empty(shape, "<i8"), np.empty((shape[0], width), np.uint8)
         link.receive_into(address, words_in.reshape(-1).view(np.uint8).data)
         link.receive_into(address, octets_in.reshape(-1).data)
         words += torch.from_numpy(words_in)

@@ -120,7 +120,7 @@ class _Binder:
             inner = _renamed(self.select(found.query, visible), name, found.columns)
             return _renamed(inner, table.alias or name, table.columns)
         facts = self._find(table)
-        columns = tuple((c.name, self._field(c.name, c.type, c.nullable)) for c in facts.columns)
+        columns = tuple((c.name, self._field(f"{table.alias or name}.{c.name}", c.type, c.nullable)) for c in facts.columns)
         scan = Scan(facts, columns)
         qualifiers = (table.alias,) if table.alias else (name, facts.full_name)
         scope = tuple(Binding(qualifiers, column, f) for column, f in columns)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from sdh.catalog import Facts, TableFacts
 from sdh.planners.costs import Cost, Network, node_cost, tree_cost
-from sdh.planners.expressions import Constant, Expression, Ref, transform
 from sdh.planners.logical import Call
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
-from sdh.planners.render import call_sql, expression_sql
+from sdh.planners.render import call_sql, expression_sql, readable
 
 if TYPE_CHECKING:
     from sdh.planners.plan import Plan
@@ -38,7 +37,7 @@ def explain(plan: Plan) -> str:
 def _release(root: Release, plan: Plan) -> list[str]:
     parties = len(plan.placed.parties)
     total = tree_cost(root, parties)
-    outputs = ", ".join(text(e) for _, e in root.outputs)
+    outputs = ", ".join(readable(e) for _, e in root.outputs)
     lines = [f"   {outputs}: on shares, {traits(root.input).slots:,} slots, {_cost(node_cost(root, parties), plan.network)}"]
     if root.order:
         lines.append("   ordered at the client")
@@ -64,15 +63,15 @@ def _title(node: Node, plan: Plan) -> str:
         case Input(fragment, party, slots):
             return f"fragment {fragment} at {party}: in the clear, then shared in {slots:,} slots; reveals nothing more"
         case Filter(_, predicate):
-            return f"filter {text(predicate)}: {tail}; reveals nothing"
+            return f"filter {readable(predicate)}: {tail}; reveals nothing"
         case NestedLoop(_, _, condition):
-            return f"nested_loop on {'all pairs' if condition is None else text(condition)}: {tail}; reveals nothing"
+            return f"nested_loop on {'all pairs' if condition is None else readable(condition)}: {tail}; reveals nothing"
         case Align(_, _, pairs, probe_party, build_party):
             on = " AND ".join(f"{probe_party}'s {a.name or a.sql} = {build_party}'s {b.name or b.sql}" for a, b in pairs)
             return f"align on {on}: {tail}; reveals nothing"
         case Aggregate(_, party, owner_keys, domain_keys, calls):
             keys = [f"{new.name or old.name or old.sql} (known to {party})" for new, old in owner_keys]
-            keys += [f"{text(e)} (small public domain)" for _, e in domain_keys]
+            keys += [f"{readable(e)} (small public domain)" for _, e in domain_keys]
             by = f" by {', '.join(keys)}" if keys else ""
             what = ", ".join(_call(call) for call in calls)
             return f"aggregate {what or 'distinct'}{by}: {tail}; reveals nothing"
@@ -80,17 +79,10 @@ def _title(node: Node, plan: Plan) -> str:
             assert_never(node)
 
 
-def text(e: Expression) -> str:
-    """An expression with its columns' names, for people."""
-    return expression_sql(
-        transform(e, lambda part: Constant(part.type, None, part.field.name or part.field.sql) if isinstance(part, Ref) else None)
-    )
-
-
 def _call(call: Call) -> str:
     sql = call_sql(call)
     for part in (*call.arguments, *(() if call.filter is None else (call.filter,))):
-        sql = sql.replace(expression_sql(part), text(part))
+        sql = sql.replace(expression_sql(part), readable(part))
     return sql
 
 

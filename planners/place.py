@@ -28,6 +28,7 @@ from sdh.planners.expressions import (
 from sdh.planners.local import computed, known
 from sdh.planners.prune_columns import prune_columns
 from sdh.planners.ranges import QUOTIENTS, exact_below_cast, may_fail
+from sdh.planners.render import readable
 from sdh.schema import BIGINT, BOOLEAN, DOUBLE, HUGEINT, Kind, Type
 
 PUBLIC = ""
@@ -338,7 +339,7 @@ class _Pusher:
 
     def _column(self, leaf: int, e: Expression) -> Ref:
         if e not in self.new:
-            self.new[e] = (leaf, Field(next(self.numbers), "", e.type, e.nullable))
+            self.new[e] = (leaf, Field(next(self.numbers), readable(e), e.type, e.nullable))
         return Ref(self.new[e][1])
 
 

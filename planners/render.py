@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref
+from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref, transform
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, fields
 
 INFIX = frozenset(
@@ -53,6 +53,24 @@ def expression_sql(expression: Expression) -> str:
             return _apply(function, tuple(expression_sql(argument) for argument in arguments))
         case _:
             assert_never(expression)
+
+
+def readable(expression: Expression) -> str:
+    """An expression with its columns' names, for people."""
+    match expression:
+        case Apply("guarded" | "try_value", (inner, *_)):
+            return readable(inner)
+    return expression_sql(transform(expression, _named))
+
+
+def _named(part: Expression) -> Expression | None:
+    match part:
+        case Ref(field):
+            return Constant(field.type, None, field.name or field.sql)
+        case Apply("guarded", (Ref(field), _)):
+            return Constant(field.type, None, field.name or field.sql)
+        case _:
+            return None
 
 
 def _apply(function: str, parts: tuple[str, ...]) -> str:

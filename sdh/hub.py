@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,8 @@ class Hub:
         _check_name(client, "client")
         self._members = Members(new_identity(client), programs, limits)
         self._finalizer = weakref.finalize(self, self._members.close)
-        self._members.launch_dealer()   # it boots while stores are attached
+        self._members.launch_dealer()   # it boots, and the planner is imported, while stores are attached
+        threading.Thread(target=import_module, args=("sdh.statements",), daemon=True, name="warm").start()
         self._timezone = timezone
         self._turn = threading.Lock()
         self._closed = False

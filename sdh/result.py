@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
-    import pandas as pd
-    import polars as pl
+    import pandas
+    import polars
 
 SHOWN_ROWS = 50
 """Rows that a notebook shows."""
@@ -84,16 +84,17 @@ class Result:
         """The rows with the column names and types that DuckDB gives for the same text; names may repeat."""
         return self.table
 
-    def df(self) -> pd.DataFrame:
+    def df(self) -> pandas.DataFrame:
         """The rows as DuckDB's df() gives them: DECIMAL and HUGEINT become float64 (arrow and fetchall keep digits)."""
         with self._relation() as relation:
-            frame: pd.DataFrame = relation.df()
+            frame: pandas.DataFrame = relation.df()
             return frame
 
-    def pl(self) -> pl.DataFrame:
+    def pl(self) -> polars.DataFrame:
         """The rows as DuckDB's pl() gives them; a repeated column name gets a number."""
         with self._relation() as relation:
-            return relation.pl()
+            frame: polars.DataFrame = relation.pl()
+            return frame
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """The rows as tuples of the Python values that DuckDB's fetchall gives."""

@@ -196,7 +196,11 @@ def joins(session: Session, probes: int, builds: int, words: int, probe_rank: in
           payloads: int = 2) -> None:
     rng = np.random.default_rng(probes * 7 + builds)
     universe = rng.permutation(np.unique(rng.integers(-(1 << 39), 1 << 39, 2 * builds + 8)))
+    universe = universe[universe != 0]
     build_key, probe_key = universe[:builds], universe[rng.integers(0, len(universe), probes)]
+    probe_key[::7] = 0
+    if builds % 2:
+        build_key[0] = 0
     usable, valid = rng.random(probes) < 0.9, rng.random(builds) < 0.9
     build_usable = rng.random(builds) < 0.9
     if builds > 1:
@@ -318,6 +322,8 @@ def masked_openings(session: Session, rows: int, kind: str, value: int) -> list[
 
     def listen(items: Any, hidden_by: str) -> list[Tensor]:
         got = honest(items, hidden_by)
+        for item, part in zip(items, got, strict=True):
+            assert item.width == 64 or session.tracing or bool((part >> item.width == 0).all())
         seen.extend(part.reshape(-1) for part in got)
         return got
 
@@ -390,3 +396,24 @@ def refused_move(session: Session) -> None:
     """The owner sends two rows to one place."""
     permute.permute(session, 0, session.at(0, lambda: torch.zeros(8, dtype=torch.int64)),
                     [share(session, 0, torch.arange(8))], 8)
+
+
+def announced_maps(session: Session, draws: int) -> list[list[int]]:
+    """The maps that the owner of permutations announces, for one fixed destination with dropped and empty rows."""
+    maps: list[list[int]] = []
+    for link in session.links.values():
+        honest = link.send
+
+        def record(address: str, payload: Any, honest: Any = honest) -> None:
+            if address.endswith("/turn") and session.rank == 0:
+                maps.append(np.frombuffer(bytes(payload), "<i4").tolist())
+            honest(address, payload)
+
+        link.send = record  # type: ignore[method-assign]
+    x = share(session, 1, torch.arange(3))
+    destination = session.at(0, lambda: torch.tensor([1, -1, 3]))
+    for _ in range(draws):
+        permute.permute(session, 0, destination, [x], 5)
+    for link in session.links.values():
+        del link.send
+    return maps

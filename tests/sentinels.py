@@ -17,21 +17,19 @@ MONEY = Decimal("48151623427184.2937")
 TEXT = "the heron's wings"
 DATE = datetime.date(2024, 6, 2)
 EPOCH = datetime.date(1970, 1, 1)
-ROWS = 40
 SHORT = 4
 """Bytes of a pattern that chance may show: it counts when found as often as this. The values stand in all rows of
 bank, so that a leak shows it more often; in 2^25 uniform bytes chance does so once in 10^10 searches."""
 
 
-def marked(party: str) -> pa.Table:
-    """bank: the sentinels in every row. shop: in one, which is the only one that matches; all keys are unique there."""
-    others = range(1, ROWS)
-    own = party == "bank"
+def marked(party: str, rows: int) -> pa.Table:
+    """bank: the sentinels in every row. Elsewhere: in one, which is the only one that matches, all others distinct."""
+    others, own = range(1, rows), party == "bank"
     numbers = [NUMBER] + [NUMBER if own else NUMBER - 7919 * i for i in others]
     money = [MONEY] + [MONEY if own else MONEY - i for i in others]
     texts = [TEXT] + [TEXT if own else f"the heron no. {i:03}" for i in others]
     dates = [DATE] + [DATE if own else DATE - datetime.timedelta(days=i) for i in others]
-    return pa.table({"id": pa.array(range(ROWS), pa.int32()), "v": pa.array(numbers, pa.int64()),
+    return pa.table({"id": pa.array(range(rows), pa.int32()), "v": pa.array(numbers, pa.int64()),
                      "m": pa.array(money, pa.decimal128(18, 4)), "s": texts, "d": pa.array(dates, pa.date32())})
 
 

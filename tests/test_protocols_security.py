@@ -115,6 +115,17 @@ def test_no_mask_is_used_under_two_nonces(two: Pool) -> None:
         assert len(set(payloads)) == len(payloads), "a word was sent twice"
 
 
+def test_announced_maps_tell_nothing(two: Pool) -> None:
+    """For a fixed destination every announced map has distinct positions, and every position is uniform."""
+    draws = 2000
+    maps = two.run(P + "announced_maps", draws=draws)[0]
+    assert len(maps) == draws
+    assert all(len(set(one)) == 5 and set(one) <= set(range(8)) for one in maps)
+    for place in range(5):
+        counted = np.bincount([one[place] for one in maps], minlength=8)
+        assert ((counted - draws / 8) ** 2 / (draws / 8)).sum() < 50
+
+
 def _words(payload: str) -> list[str]:
     return [payload[start:start + 16] for start in range(0, len(payload) - 15, 16)]
 

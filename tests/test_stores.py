@@ -138,7 +138,7 @@ def test_public_tables_have_plain_names(bank: Path, parquet: Path, folder: Path)
         sql = 'SELECT n.name, (SELECT count(*) FROM orders) FROM "bank"."accounts" a JOIN "nation" n ON a.code = n.code'
         assert connection.sql(sql).fetchall() == [("Peru", 5)]
     facts = stores.describe_public(path, "nation", ["code"], {"code": (0, 9)})
-    assert (facts.full_name, facts.rows, facts.keys) == ("nation", 1, (("code",),))
+    assert (facts.full_name, facts.rows, facts.keys) == ("nation", 1, (("code",), ("name",)))
     assert facts.facts[0] == Facts(bits=4, low=0, high=9)
 
 

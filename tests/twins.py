@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
 import sdh
+from tests.sentinels import marked
+from tests.taping import Taped
 
 ROWS = {"bank": 40, "shop": 60, "mill": 9}
 POLICIES = {"bank": "padded", "shop": "hidden", "mill": "exact"}
@@ -42,11 +46,19 @@ def _distinct(party: str, i: int) -> tuple[Any, ...]:
     return values[0], *[None if (i + place) % 2 else value for place, value in enumerate(values[1:])]
 
 
-def attach_twins(hub: sdh.Hub) -> None:
-    """bank, shop and mill with the tables one and two each."""
+@cache
+def shared() -> Taped:
+    """One hub of taped processes for all tests: bank, shop and mill with the tables one, two and mark."""
+    opened = Taped()
+    atexit.register(opened.close)
     for party, rows in POLICIES.items():
-        hub.attach(party, {which: twin(party, which) for which in ("one", "two")}, policy=sdh.Policy.open(rows=rows),
-                   keys={which: [("id",)] for which in ("one", "two")})
+        tables = {"one": twin(party, "one"), "two": twin(party, "two"), "mark": marked(party, ROWS[party])}
+        keys = {"one": [("id",)], "two": [("id",)], "mark": [("id",)]}
+        if party == "shop":
+            keys["mark"] += [("v",), ("m",), ("s", "d")]
+        opened.hub.attach(party, tables, policy=sdh.Policy.open(rows=rows), keys=keys)
+    opened.sql(QUERIES["chain"].format("one"))   # the first frames of all are those of their start
+    return opened
 
 
 QUERIES = {
