@@ -14,7 +14,7 @@ from sdh.executors import bits
 from sdh.executors.arithmetic import multiply, mux_many, to_arithmetic
 from sdh.executors.bits import Bits
 from sdh.executors.compare import less, less_wide, msb
-from sdh.executors.comparing import Compared, compare
+from sdh.executors.predicates import Compared, compare
 from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.text import constant_text

@@ -9,7 +9,7 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.align import Side, align
 from sdh.executors.bits import Bits
-from sdh.executors.comparing import equality_width
+from sdh.executors.predicates import equality_width
 from sdh.executors.evaluate import Scope, holds
 from sdh.executors.runtime import Session
 from sdh.executors.text import words_for

@@ -22,7 +22,7 @@ from sdh.planners.expressions import (
     children,
     conjuncts,
 )
-from sdh.planners.local import known
+from sdh.planners.facts import known
 from sdh.planners.logical import (
     Aggregate,
     Call,

@@ -18,29 +18,11 @@ from sdh.planners.expressions import Expression, Field, Ref, conjunction, substi
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, SortKey, fields
 from sdh.planners.oracle import Oracle, nearest_names
 from sdh.planners.render import call_sql, literal
-from sdh.schema import BIGINT, Schema, Type
+from sdh.planners.scopes import Binding, Relation, Scope, StarItem, current, expanded, position_of, renamed
+from sdh.schema import Schema, Type
 
 TOO_DEEP = 64
 """Nesting of derived tables and common table expressions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """A column that can be named: `qualifiers` are the names its table goes by; `merged`: hidden behind USING."""
-
-    qualifiers: tuple[str, ...]
-    name: str
-    field: Field
-    merged: bool = False
-
-
-Scope = tuple[Binding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    node: Node
-    scope: Scope
 
 
 @dataclass(slots=True)
@@ -106,7 +88,7 @@ class _Binder:
             case syntax.Table():
                 return self._table(source, common)
             case syntax.Derived(query, alias, columns):
-                return _renamed(self.select(query, common), alias, columns)
+                return renamed(self.select(query, common), alias, columns)
             case syntax.Join():
                 return self._join(source, common)
             case _:
@@ -117,14 +99,14 @@ class _Binder:
         if len(table.parts) == 1 and name.lower() in common:
             found = common[name.lower()]
             visible = {key: value for key, value in common.items() if value is not found}
-            inner = _renamed(self.select(found.query, visible), name, found.columns)
-            return _renamed(inner, table.alias or name, table.columns)
+            inner = renamed(self.select(found.query, visible), name, found.columns)
+            return renamed(inner, table.alias or name, table.columns)
         facts = self._find(table)
         columns = tuple((c.name, self._field(f"{table.alias or name}.{c.name}", c.type, c.nullable)) for c in facts.columns)
         scan = Scan(facts, columns)
         qualifiers = (table.alias,) if table.alias else (name, facts.full_name)
         scope = tuple(Binding(qualifiers, column, f) for column, f in columns)
-        return _renamed(Relation(scan, scope), "", table.columns)
+        return renamed(Relation(scan, scope), "", table.columns)
 
     def _find(self, table: syntax.Table) -> TableFacts:
         wanted = ".".join(table.parts).lower()
@@ -147,7 +129,7 @@ class _Binder:
         scope = left.scope + right.scope
         condition = None if join.on is None else self._rows([join.on], _Names(scope), scope)[0]
         node = Join(kind, left.node, right.node, condition)
-        return Relation(node, _current(scope, node))
+        return Relation(node, current(scope, node))
 
     def _using(self, join: syntax.Join, kind: str, left: Relation, right: Relation) -> Relation:
         if kind == "FULL":
@@ -160,7 +142,7 @@ class _Binder:
         parts: list[Expression] = []
         first, second = list(left.scope), list(right.scope)
         for name in join.using:
-            at_left, at_right = _position_of(first, name, join), _position_of(second, name, join)
+            at_left, at_right = position_of(first, name, join), position_of(second, name, join)
             pair = [Ref(first[at_left].field), Ref(second[at_right].field)]
             parts.append(bound.Apply("=", tuple(pair), UNTYPED))
             if kind == "RIGHT":
@@ -169,7 +151,7 @@ class _Binder:
         scope = tuple(first) + tuple(second)
         typed = self._typer.typed(parts, [b.field for b in left.scope + right.scope])
         node = Join(kind, left.node, right.node, conjunction(typed))
-        return Relation(node, _current(scope, node))
+        return Relation(node, current(scope, node))
 
     # --- SELECT ----------------------------------------------------------------------------------
 
@@ -181,7 +163,7 @@ class _Binder:
         for table in query.common:
             visible[table.name.lower()] = table
         source = self.relation(query.source, visible)
-        items = _expanded(query.items, source.scope)
+        items = expanded(query.items, source.scope)
         aliases = {
             item.alias.lower(): item.expression for item in items if item.alias and not isinstance(item.expression, syntax.Star)
         }
@@ -405,7 +387,7 @@ class _Binder:
         return Ref(placeholder)
 
     def _item(self, item: syntax.Item, names: _Names) -> Expression:
-        if isinstance(item, _StarItem):
+        if isinstance(item, StarItem):
             return Ref(item.field)
         assert not isinstance(item.expression, syntax.Star)
         return self._untyped(item.expression, names)
@@ -454,53 +436,6 @@ def _apply(function: str, *arguments: Expression) -> Expression:
 
 def _optional(e: Expression | None) -> tuple[Expression, ...]:
     return () if e is None else (e,)
-
-
-def _renamed(relation: Relation, alias: str, columns: tuple[str, ...]) -> Relation:
-    names = [*columns, *(b.name for b in relation.scope[len(columns) :])]
-    return Relation(
-        relation.node,
-        tuple(
-            replace(b, qualifiers=(alias,) if alias else b.qualifiers, name=name)
-            for b, name in zip(relation.scope, names, strict=True)
-        ),
-    )
-
-
-def _current(scope: Scope, node: Node) -> Scope:
-    """The scope with the nullability that the node gives its fields."""
-    now = {f.number: f for f in fields(node)}
-    return tuple(replace(b, field=now[b.field.number]) for b in scope)
-
-
-def _position_of(scope: list[Binding], name: str, join: syntax.Join) -> int:
-    found = [i for i, b in enumerate(scope) if b.name.lower() == name.lower() and not b.merged]
-    if len(found) != 1:
-        raise UnknownColumn(f"USING ({name}) does not name one column on each side.", line=join.at.line, column=join.at.column)
-    return found[0]
-
-
-def _expanded(items: tuple[syntax.Item, ...], scope: Scope) -> tuple[syntax.Item, ...]:
-    """The items with every * replaced by its columns, as items that carry the field."""
-    found: list[syntax.Item] = []
-    for item in items:
-        if not isinstance(item.expression, syntax.Star):
-            found.append(item)
-            continue
-        wanted = ".".join(item.expression.qualifier).lower()
-        found += [
-            _StarItem(syntax.Name((b.name,)), "", item.at, b.field)
-            for b in scope
-            if (not wanted and not b.merged) or (wanted and wanted in (q.lower() for q in b.qualifiers))
-        ]
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _StarItem(syntax.Item):
-    """A column that * stands for: already resolved, since its name alone may be ambiguous."""
-
-    field: Field = Field(0, "", BIGINT)
 
 
 def _name(item: syntax.Item) -> str:

@@ -14,7 +14,7 @@ from sdh.planners.costs import LOCAL, Network, tree_cost
 from sdh.planners.digest import canonical
 from sdh.planners.expressions import Expression, Field, Ref, conjunction, references
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, equalities, groups_bound, traits
-from sdh.planners.place import Filtered, Grouped, Joined, Local, Secure, Top
+from sdh.planners.placed import Filtered, Grouped, Joined, Local, Secure, Top
 from sdh.planners.ranges import range_of
 from sdh.schema import FLOATING, Kind
 

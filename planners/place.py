@@ -1,7 +1,6 @@
 """Place every node: in the clear at one owner, or on shares among several.
 
-A maximal plaintext subtree becomes one fragment. Above it, expressions over one fragment's columns move into it, so
-that shares carry results, not their inputs; projections are substituted into what reads them.
+A maximal plaintext subtree becomes one fragment; projections above it are substituted into what reads them.
 """
 
 from __future__ import annotations
@@ -14,68 +13,16 @@ from sdh.errors import Unsupported
 from sdh.planners import logical
 from sdh.planners.expressions import (
     Apply,
-    Constant,
     Expression,
     Field,
     Ref,
-    children,
     conjunction,
     conjuncts,
-    rebuild,
     references,
     substitute,
 )
-from sdh.planners.local import computed, known
-from sdh.planners.prune_columns import prune_columns
-from sdh.planners.ranges import QUOTIENTS, exact_below_cast, may_fail
-from sdh.planners.render import readable
-from sdh.schema import BIGINT, BOOLEAN, DOUBLE, HUGEINT, Kind, Type
-
-PUBLIC = ""
-"""The owner of public tables: any party."""
-
-
-@dataclass(frozen=True, slots=True)
-class Local:
-    """A plaintext subtree and its owner (PUBLIC: any)."""
-
-    party: str
-    node: logical.Node
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Relations on shares that inner joins bring together, with all conjuncts; the order is not chosen yet."""
-
-    parts: tuple[Secure, ...]
-    conjuncts: tuple[Expression, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Filtered:
-    input: Secure
-    predicate: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Grouped:
-    input: Secure
-    keys: tuple[tuple[Field, Expression], ...]
-    calls: tuple[logical.Call, ...]
-
-
-Secure = Local | Joined | Filtered | Grouped
-"""What runs on shares; its leaves are Local."""
-
-
-@dataclass(frozen=True, slots=True)
-class Top:
-    """The root: the output expressions, how many of them are columns of the result, the order."""
-
-    input: Secure
-    outputs: tuple[tuple[Field, Expression], ...]
-    visible: int
-    order: tuple[tuple[int, bool, bool], ...]
+from sdh.planners.placed import PUBLIC, Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
+from sdh.schema import BIGINT, DOUBLE, HUGEINT, Kind, Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +31,6 @@ class _Projected:
 
     input: Secure
     values: dict[int, Expression] = field(default_factory=dict)
-
-
-def owners(node: logical.Node) -> frozenset[str]:
-    """The parties whose tables a subtree reads; public tables add none."""
-    return frozenset(n.table.party for n in logical.nodes(node) if isinstance(n, logical.Scan)) - {PUBLIC}
 
 
 def place(node: logical.Node) -> Top | Local:
@@ -291,204 +233,6 @@ def _connected(left: Local, right: Local, wanted: list[Expression]) -> bool:
     return any(references(c) & a and references(c) & b and references(c) <= a | b for c in wanted)
 
 
-def numbers_of(node: Secure) -> frozenset[int]:
-    """Numbers of the fields that a node puts out."""
-    match node:
-        case Local(_, inner):
-            return frozenset(f.number for f in logical.fields(inner))
-        case Joined(parts):
-            return frozenset().union(*(numbers_of(part) for part in parts))
-        case Filtered(input):
-            return numbers_of(input)
-        case Grouped(_, keys, calls):
-            return frozenset(f.number for f, _ in keys) | frozenset(c.output.number for c in calls)
-        case _:
-            assert_never(node)
-
-
-# --- expressions to their owners -----------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Pusher:
-    """Collects, for each Local leaf (by its position), the columns that are computed there."""
-
-    leaves: list[Local]
-    numbers: count[int]
-    new: dict[Expression, tuple[int, Field]] = field(default_factory=dict)
-
-    def pushed(self, e: Expression, *, guarded: bool = True) -> Expression:
-        """`e` with every maximal subexpression over one leaf's columns replaced by a column of that leaf.
-
-        One that may fail on rows that are not in the result must not fail the query: `guarded`, it comes with a
-        column that says whether it failed, which counts only where the row is there.
-        """
-        if isinstance(e, (Ref, Constant)):
-            return e
-        read = references(e)
-        leaf = next((i for i, local in enumerate(self.leaves) if read and read <= numbers_of(local)), None)
-        if leaf is None and isinstance(e, Apply) and any(_is_quotient(a) for a in e.arguments):
-            e = rebuild(e, tuple(exact_below_cast(a) or a for a in e.arguments))
-        if leaf is not None and _shareable(e, self.leaves[leaf]):
-            if guarded and may_fail(e, known(self.leaves[leaf].node).columns):
-                value = Apply("try_value", (e,), e.type)
-                failed = Apply("try_failed", (e,), BOOLEAN, nullable=False)
-                return Apply("guarded", (self._column(leaf, value), self._column(leaf, failed)), e.type)
-            return self._column(leaf, e)
-        return rebuild(e, tuple(self.pushed(child, guarded=guarded) for child in children(e)))
-
-    def _column(self, leaf: int, e: Expression) -> Ref:
-        if e not in self.new:
-            self.new[e] = (leaf, Field(next(self.numbers), readable(e), e.type, e.nullable))
-        return Ref(self.new[e][1])
-
-
-def _is_quotient(e: Expression) -> bool:
-    """A quotient; on shares it stays an exact pair, and what it is compared with is not cast to DOUBLE either."""
-    return isinstance(e, Apply) and e.function in QUOTIENTS
-
-
-def _shareable(e: Expression, leaf: Local) -> bool:
-    try:
-        computed(Field(0, "", e.type, e.nullable), e, known(leaf.node).columns)
-    except Exception:
-        return False
-    return True
-
-
-def push_expressions(top: Top, numbers: count[int]) -> Top:
-    """Move what one owner can compute into its fragment; fragments put out what is read on shares and no more."""
-    leaves = list(leaves_of(top))
-    pusher = _Pusher(leaves, numbers)
-    input = _rewrite(top.input, pusher)
-    outputs = tuple((f, pusher.pushed(e)) for f, e in top.outputs)
-    by_leaf: dict[Local, list[tuple[Field, Expression]]] = {}
-    for e, (leaf, f) in pusher.new.items():
-        by_leaf.setdefault(leaves[leaf], []).append((f, e))
-    return _pruned(Top(_with_columns(input, by_leaf), outputs, top.visible, top.order))
-
-
-def highest_number(top: Top) -> int:
-    """The greatest field number anywhere in the plan."""
-    own = [f.number for f, _ in top.outputs] + [call.output.number for call in _calls(top.input)]
-    return max(own + [f.number for leaf in leaves_of(top) for n in logical.nodes(leaf.node) for f in logical.fields(n)])
-
-
-def _calls(node: Secure) -> list[logical.Call]:
-    match node:
-        case Local():
-            return []
-        case Joined(parts):
-            return [call for part in parts for call in _calls(part)]
-        case Filtered(input):
-            return _calls(input)
-        case Grouped(input, _, calls):
-            return [*calls, *_calls(input)]
-        case _:
-            assert_never(node)
-
-
-def leaves_of(top: Top) -> tuple[Local, ...]:
-    """The plaintext subtrees, from left to right, each once."""
-    return tuple(dict.fromkeys(_locals(top.input)))
-
-
-def _locals(node: Secure) -> list[Local]:
-    match node:
-        case Local():
-            return [node]
-        case Joined(parts):
-            return [local for part in parts for local in _locals(part)]
-        case Filtered(input) | Grouped(input):
-            return _locals(input)
-        case _:
-            assert_never(node)
-
-
-def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
-    match node:
-        case Local():
-            return node
-        case Joined(parts, wanted):
-            return Joined(tuple(_rewrite(part, pusher) for part in parts), tuple(_pushed_condition(c, pusher) for c in wanted))
-        case Filtered(input, predicate):
-            return Filtered(_rewrite(input, pusher), conjunction([pusher.pushed(c) for c in conjuncts(predicate)]) or predicate)
-        case Grouped(input, keys, calls):
-            new_calls = tuple(
-                replace(
-                    call,
-                    arguments=tuple(pusher.pushed(a) for a in call.arguments),
-                    filter=None if call.filter is None else pusher.pushed(call.filter),
-                )
-                for call in calls
-            )
-            return replace(
-                node,
-                input=_rewrite(input, pusher),
-                keys=tuple((f, pusher.pushed(e, guarded=False)) for f, e in keys),
-                calls=new_calls,
-            )
-        case _:
-            assert_never(node)
-
-
-def _pushed_condition(conjunct: Expression, pusher: _Pusher) -> Expression:
-    """Join keys are computed for every row, by DuckDB too: they may fail at their owner."""
-    match conjunct:
-        case Apply("=", arguments) if not any(_is_quotient(side) for side in arguments):
-            return rebuild(conjunct, tuple(pusher.pushed(side, guarded=False) for side in arguments))
-        case _:
-            return pusher.pushed(conjunct)
-
-
-def _with_columns(node: Secure, new: dict[Local, list[tuple[Field, Expression]]]) -> Secure:
-    match node:
-        case Local(party, inner):
-            added = tuple(new.get(node, ()))
-            same = tuple((f, Ref(f)) for f in logical.fields(inner))
-            return Local(party, logical.Project(inner, same + added)) if added else node
-        case Joined(parts):
-            return replace(node, parts=tuple(_with_columns(part, new) for part in parts))
-        case Filtered(input) | Grouped(input):
-            return replace(node, input=_with_columns(input, new))
-        case _:
-            assert_never(node)
-
-
-# --- columns that nobody reads -------------------------------------------------------------------
-
-
-def _pruned(top: Top) -> Top:
-    """Leaves put out only what is read on shares."""
-    read = references(*(e for _, e in top.outputs), *_read(top.input))
-    return replace(top, input=_slim(top.input, read))
-
-
-def _read(node: Secure) -> list[Expression]:
-    match node:
-        case Local():
-            return []
-        case Joined(parts, wanted):
-            return [*wanted, *(e for part in parts for e in _read(part))]
-        case Filtered(input, predicate):
-            return [predicate, *_read(input)]
-        case Grouped(input, keys, calls):
-            found = [e for _, e in keys] + [a for call in calls for a in call.arguments]
-            return found + [call.filter for call in calls if call.filter is not None] + _read(input)
-        case _:
-            assert_never(node)
-
-
-def _slim(node: Secure, read: frozenset[int]) -> Secure:
-    match node:
-        case Local(party, inner):
-            kept = tuple((f, Ref(f)) for f in logical.fields(inner) if f.number in read)
-            if len(kept) == len(logical.fields(inner)):
-                return Local(party, prune_columns(inner))
-            return Local(party, prune_columns(logical.Project(inner, kept)))
-        case Joined(parts):
-            return replace(node, parts=tuple(_slim(part, read) for part in parts))
-        case Filtered(input) | Grouped(input):
-            return replace(node, input=_slim(input, read))
-        case _:
-            assert_never(node)
+def owners(node: logical.Node) -> frozenset[str]:
+    """The parties whose tables a subtree reads; public tables add none."""
+    return frozenset(n.table.party for n in logical.nodes(node) if isinstance(n, logical.Scan)) - {PUBLIC}

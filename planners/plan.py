@@ -22,13 +22,14 @@ from sdh.planners.choose import choose
 from sdh.planners.costs import LOCAL, Network, tree_cost
 from sdh.planners.digest import digest
 from sdh.planners.expressions import Expression, walk
-from sdh.planners.local import known
+from sdh.planners.facts import known
 from sdh.planners.logical import Node, Scan, fields, nodes
 from sdh.planners.optimize import optimize
 from sdh.planners.oracle import oracle
-from sdh.planners.place import PUBLIC, Local, Top, highest_number, leaves_of, push_expressions
 from sdh.planners.place import place as place_nodes
+from sdh.planners.placed import PUBLIC, Local, Top, highest_number, leaves_of
 from sdh.planners.push_aggregates import push_aggregates
+from sdh.planners.push_expressions import push_expressions
 from sdh.planners.ranges import Columns, overflows
 from sdh.planners.render import node_sql
 from sdh.schema import INTEGER, Column, Schema

@@ -12,9 +12,9 @@ from itertools import count
 
 from sdh.planners import logical
 from sdh.planners.expressions import Apply, Expression, Field, Ref, conjunction, references
-from sdh.planners.local import known
+from sdh.planners.facts import known
 from sdh.planners.logical import Call
-from sdh.planners.place import Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
+from sdh.planners.placed import Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
 from sdh.planners.ranges import may_fail
 from sdh.schema import BIGINT, BOOLEAN, HUGEINT, Kind, Type
 
