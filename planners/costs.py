@@ -261,7 +261,7 @@ def _aggregate_cost(node: Aggregate) -> Cost:
     found = traits(node.input)
     rows, columns = found.slots, found.ranges
     slots = groups_bound(node)
-    cells = max(1, traits(node).slots // slots)
+    cells = max(1, traits(node).slots // max(slots, 1))
     domain = total([expression_cost(e, columns) + total([zero(7) + AND] * (cells if e.type.kind is not Kind.BOOLEAN else 1))
                     for _, e in node.domain_keys])  # fmt: skip
     arguments = total([expression_cost(e, columns) for call in node.calls for e in _parts(call)])

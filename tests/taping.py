@@ -108,8 +108,8 @@ class Taped:
             found.records += _read(tape)
         return found
 
-    def sql(self, text: str, **options: Any) -> Recording:
-        return self.record(lambda: self.hub.sql(text, timeout=120, **options))
+    def sql(self, text: str, timeout: float = 120) -> Recording:
+        return self.record(lambda: self.hub.sql(text, timeout=timeout))
 
     @property
     def catalog(self) -> Catalog:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,6 @@ import pytest
 
 import sdh
 from sdh import errors
-from sdh.catalog import Party
 from sdh.config import Limits, Programs
 from sdh.connectors.wire import new_identity
 from sdh.hub import Hub
@@ -242,7 +242,8 @@ def test_a_node_that_plans_otherwise(hub: Hub) -> None:
 def test_a_catalog_that_a_node_did_not_publish(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     attached = hub._members.parties["bank"]
     with monkeypatch.context() as patch:
-        patch.setattr(attached, "party", Party("bank", attached.party.tables, sdh.Policy.none()))
+        tables = tuple(replace(table, rows=table.rows + 1) for table in attached.party.tables)
+        patch.setattr(attached, "party", replace(attached.party, tables=tables))
         with pytest.raises(errors.PlanMismatch, match="not what bank published"):
             ask(hub)
 

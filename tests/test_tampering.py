@@ -244,7 +244,7 @@ def dealer_is_shop(message: Message) -> None:
                    "fails since an honest shop plays no dealer; one that colludes with the hub would know all masks")
 def test_a_dealer_that_is_a_party_is_refused(taped: Taped) -> None:
     with lying(to_all(dealer_is_shop)):
-        recording = taped.sql(SQL)
+        recording = taped.sql(SQL, timeout=2)
     assert isinstance(recording.error, sdh.PlanMismatch)
 
 
@@ -273,12 +273,12 @@ def twice(frame: bytearray) -> None:
 
 
 @pytest.mark.parametrize("outward", [True, False], ids=["to shop", "from shop"])
-@pytest.mark.parametrize(("number", "change", "errors"), [
+@pytest.mark.parametrize(("number", "change", "error"), [
     (SESSION, flip(30), sdh.ProtocolError), (FIRST, flip(24), sdh.ProtocolError), (LATER, flip(-1), sdh.ProtocolError),
     (LATER, flip(0), sdh.ProtocolError), (LATER, flip(10), sdh.ProtocolError), (FIRST, twice, sdh.ProtocolError),
     (LATER, drop, sdh.ProtocolError), (SESSION, cut, sdh.PartyLost), (LATER, cut, sdh.PartyLost),
 ], ids=["digest", "first", "tag", "length", "address", "twice", "dropped", "cut digest", "cut"])
-def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Change, errors: type[sdh.SdhError],
+def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Change, error: type[sdh.SdhError],
                                           outward: bool) -> None:
     """bank dials shop through someone who changes one frame."""
     member = taped.process("shop").member
@@ -292,7 +292,7 @@ def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Cha
         recording = taped.sql(SQL)
     relay.close()
     assert relay.changed.is_set()
-    assert type(recording.error) is errors, recording.error
+    assert type(recording.error) is error, recording.error
     assert recording.payloads == {}
     if number == SESSION:   # the one who was told nothing may not begin; the other's masked openings tell nothing
         silent = "shop" if outward else "bank"
@@ -300,9 +300,11 @@ def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Cha
 
 
 @pytest.mark.parametrize("party", ["bank", "shop"])
-@pytest.mark.parametrize(("change", "error"), [(flip(24), sdh.ProtocolError), (twice, sdh.ProtocolError),
-                                               (drop, sdh.ProtocolError), (cut, sdh.DealerLost)])
-def test_a_changed_correction_releases_nothing(taped: Taped, party: str, change: Change, error: type[sdh.SdhError]) -> None:
+@pytest.mark.parametrize(("change", "errors"), [
+    (flip(24), (sdh.ProtocolError,)), (twice, (sdh.ProtocolError,)), (drop, (sdh.ProtocolError,)),
+    (cut, (sdh.DealerLost, sdh.PartyLost))], ids=["flipped", "twice", "dropped", "cut"])
+def test_a_changed_correction_releases_nothing(taped: Taped, party: str, change: Change,
+                                               errors: tuple[type[sdh.SdhError], ...]) -> None:
     """The third correction of the dealer to one party."""
     member = taped.process(DEALER).member
     assert member is not None
@@ -315,7 +317,7 @@ def test_a_changed_correction_releases_nothing(taped: Taped, party: str, change:
         recording = taped.sql(SQL)
     relay.close()
     assert relay.changed.is_set()
-    assert type(recording.error) is error, recording.error
+    assert type(recording.error) in errors, recording.error
     assert recording.payloads == {}
 
 
@@ -363,6 +365,6 @@ def published(folder: Path) -> Catalog:
     parties = []
     for name, owned in tables(3, 29).items():
         source = stores.from_python(owned, folder, name)
-        parties.append(stores.describe(source, name, sdh.Policy.open(rows="exact"), {table: [("id",)] for table in owned}))
+        parties.append(stores.describe(source, name, sdh.Policy.open(), {table: [("id",)] for table in owned}))
     path = stores.publish(public_table(), folder, "code")
     return Catalog(tuple(parties), (stores.describe_public(path, "code"),))
