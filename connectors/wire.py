@@ -259,8 +259,11 @@ def handshake(connection: socket.socket, identity: Identity, peer: str, peer_pub
         other = _exactly(connection, 32)
     except OSError:
         raise PartyLost(f"The connection to {peer} ended before it began.") from None
-    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(other))
-    shared += identity.key.exchange(X25519PublicKey.from_public_bytes(peer_public))
+    try:
+        shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(other))
+        shared += identity.key.exchange(X25519PublicKey.from_public_bytes(peer_public))
+    except ValueError:   # of low order: the secret would not depend on the own key
+        raise ProtocolError(f"{peer} offered a key that no honest process has.", advice="Nothing was shared.") from None
     ends = [(identity.name, identity.public, own), (peer, peer_public, other)]
     first, second = ends if initiator else reversed(ends)
     transcript = hashlib.sha256()

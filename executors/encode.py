@@ -9,13 +9,12 @@ import pyarrow as pa
 import torch
 
 from sdh.errors import StaleFact
+from sdh.executors.codes import codes_of_doubles
 from sdh.executors.text import ArrowArray, Words, encode_text, longest, pc
 from sdh.executors.values import Clear
 from sdh.planners.physical import Input
 from sdh.planners.ranges import Shared
 from sdh.schema import Kind
-
-SIGN = -(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def _encoded(column: ArrowArray, shared: Shared, party: str) -> Clear:
         filled = pc.fill_null(column, "")
         if longest(filled) > shared.bytes:
             raise _stale(shared, party)
-        return Clear(encode_text(filled, shared.bytes), kept)
+        return Clear(tuple(map(torch.from_numpy, encode_text(filled, shared.bytes))), kept)
     values = ring_integers(column, shared.field.type.kind)
     if values is None:
         raise _stale(shared, party)
@@ -87,7 +86,7 @@ def ring_integers(column: ArrowArray, kind: Kind) -> Words | None:
     if pa.types.is_decimal(column.type):
         return _unscaled(column)
     values: Words = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    if values.dtype == np.uint64 and len(values) and int(values.max()) > -SIGN - 1:
+    if values.dtype == np.uint64 and len(values) and int(values.max()) > (1 << 63) - 1:
         return None
     return values.astype(np.int64)
 
@@ -107,20 +106,3 @@ def _unscaled(column: ArrowArray) -> Words | None:
         return None
     whole: Words = low.copy()
     return whole
-
-
-def codes_of_doubles(values: Words) -> Words:
-    """float64 to int64 in the same order: -0.0 as 0.0, one NaN above infinity."""
-    tidy = np.where(np.isnan(values), np.nan, values + 0.0)
-    patterns = np.ascontiguousarray(tidy, dtype=np.float64).view(np.int64)
-    patterns = np.where(np.isnan(values), np.float64("nan").view(np.int64) & np.int64(0x7FFFFFFFFFFFFFFF), patterns)
-    return np.where(patterns < 0, np.int64(SIGN) ^ ~patterns, patterns)
-
-
-def doubles_of_codes(codes: Words) -> Words:
-    patterns = np.where(codes < 0, ~(codes ^ np.int64(SIGN)), codes)
-    return np.ascontiguousarray(patterns).view(np.float64)
-
-
-def code_of_double(value: float) -> int:
-    return int(codes_of_doubles(np.array([value]))[0])

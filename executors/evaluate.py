@@ -13,13 +13,14 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.arithmetic import multiply, mux_many, to_arithmetic
 from sdh.executors.bits import Bits
+from sdh.executors.codes import code_of_double
 from sdh.executors.compare import less, less_wide, msb
 from sdh.executors.predicates import Compared, compare
 from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.text import constant_text
 from sdh.executors.values import Number, Relation, Text, Truth, Value, false_of, null_of
-from sdh.planners.expressions import COMPARISONS, Apply, Case, Cast, Constant, Expression, Ref, conjuncts, walk
+from sdh.planners.expressions import COMPARISONS, Apply, Case, Cast, Constant, Expression, Ref, children, conjuncts, walk
 from sdh.planners.quotients import Pair, crossed, is_quotient, pair_of
 from sdh.planners.ranges import Columns, Range, bytes_of, factor_to, overflows, range_of, type_range
 from sdh.schema import Kind, Type
@@ -96,6 +97,8 @@ def as_number(found: Value, scope: Scope) -> Number:
 
 
 def truth(e: Expression, scope: Scope) -> Truth:
+    if _is_null(e):
+        return Truth(scope.bit(False), scope.bit(False))
     found = evaluate(e, scope)
     if not isinstance(found, Truth):
         raise InternalError("A number stood where a condition was planned.")
@@ -116,8 +119,6 @@ def _constant(e: Constant, scope: Scope) -> Value:
 
 
 def _ring(e: Constant) -> int:
-    from sdh.executors.encode import code_of_double
-
     match e.value:
         case None:
             return 0
@@ -165,7 +166,8 @@ def _apply(e: Apply, scope: Scope) -> Value:
         case "abs", (operand,):
             return _checked(e, _absolute(number(operand, scope), range_of(operand, scope.columns), scope), scope)
         case "IS NULL", (operand,):
-            null = null_of(evaluate(operand, scope), session)
+            parts = children(operand) if is_quotient(operand) else (operand,)
+            null = either_null(scope, *(evaluate(part, scope) for part in parts))
             return Truth(scope.bit(False) if null is None else null)
         case "NOT", (operand,):
             inner = truth(operand, scope)
@@ -173,7 +175,7 @@ def _apply(e: Apply, scope: Scope) -> Value:
                 return Truth(bits.not_(session, inner.true))
             return Truth(inner.false, inner.true)
         case "AND" | "OR", arguments:
-            return _connective(e.function, [truth(a, scope) for a in arguments], scope)
+            return _connective(e.function, _guarded_truths(e.function, arguments, scope), scope)
         case "IS DISTINCT FROM" | "IS NOT DISTINCT FROM", (left, right):
             return _distinct(e, left, right, scope)
         case "coalesce" | "greatest" | "least", arguments:
@@ -227,6 +229,19 @@ def _less_than(scope: Scope, a: Number, a_range: Range, b: Number, b_range: Rang
 
 
 # --- conditions ----------------------------------------------------------------------------------
+
+
+def _guarded_truths(function: str, arguments: Sequence[Expression], scope: Scope) -> list[Truth]:
+    """The parts of an AND or OR, those that may fail last: they count where no other has decided the outcome."""
+    found: list[Truth] = []
+    for argument in sorted(arguments, key=scope.may_fail):
+        reached = scope
+        if scope.may_fail(argument):
+            for t in found:
+                decided = false_of(t, scope.session) if function == "AND" else t.true
+                reached = reached.where(bits.not_(scope.session, decided))
+        found.append(truth(argument, reached))
+    return found
 
 
 def _connective(function: str, parts: Sequence[Truth], scope: Scope) -> Truth:
@@ -435,12 +450,17 @@ def _choice(e: Apply, arguments: Sequence[Expression], scope: Scope) -> Value:
     """COALESCE, GREATEST, LEAST: NULL arguments are skipped."""
     session = scope.session
     width = bytes_of(e, scope.columns) if e.type.kind is Kind.VARCHAR else 0
-    values = [typed(a, e.type, scope, width) for a in arguments]
-    found = values[0]
-    for value in values[1:]:
+    found = typed(arguments[0], e.type, scope, width)
+    for argument in arguments[1:]:
         null = null_of(found, session)
         if e.function == "coalesce":
-            found = found if null is None else chosen(null, value, found, scope)
+            if null is not None:
+                reached = scope.where(null) if scope.may_fail(argument) else scope
+                found = chosen(null, typed(argument, e.type, reached, width), found, scope)
+            continue
+        value = typed(argument, e.type, scope, width)
+        if isinstance(found, Truth):
+            found = _extreme_truth(e.function, found, truth(argument, scope), scope)
             continue
         better = compare(
             session, ">" if e.function == "greatest" else "<", _compared(value, e, scope), _compared(found, e, scope)
@@ -450,6 +470,17 @@ def _choice(e: Apply, arguments: Sequence[Expression], scope: Scope) -> Value:
         take = take if own is None else bits.and_(session, take, bits.not_(session, own))
         found = chosen(take, value, found, scope)
     return found
+
+
+def _extreme_truth(function: str, a: Truth, b: Truth, scope: Scope) -> Truth:
+    """GREATEST is TRUE where one is, else FALSE where one is; LEAST the other way round."""
+    session = scope.session
+    (first, second), (third, fourth) = (a.true, b.true), (false_of(a, session), false_of(b, session))
+    if function == "least":
+        first, second, third, fourth = third, fourth, first, second
+    wins, other = bits.or_many(session, [(first, second), (third, fourth)])
+    loses = bits.and_(session, other, bits.not_(session, wins))
+    return Truth(wins, loses) if function == "greatest" else Truth(loses, wins)
 
 
 def _compared(value: Value, e: Expression, scope: Scope) -> Compared:

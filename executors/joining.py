@@ -9,11 +9,11 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.align import Side, align
 from sdh.executors.bits import Bits
-from sdh.executors.predicates import equality_width
 from sdh.executors.evaluate import Scope, holds
+from sdh.executors.predicates import equality_width
 from sdh.executors.runtime import Session
-from sdh.executors.text import words_for
-from sdh.executors.values import LENGTH_WIDTH, TEXT_WIDTH, Clear, Relation, flatten, repeat_rows, repeated, unflatten
+from sdh.executors.text import LENGTH_WIDTH, TEXT_WIDTH, words_for
+from sdh.executors.values import Clear, Relation, flatten, repeat_rows, repeated, unflatten
 from sdh.planners.expressions import Field
 from sdh.planners.physical import Align, NestedLoop, traits
 from sdh.planners.ranges import Shared, scale_of

@@ -11,7 +11,8 @@ from sdh.executors import bits
 from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero, is_zero_many, less, less_many, less_wide
 from sdh.executors.runtime import Session
-from sdh.executors.values import LENGTH_WIDTH, TEXT_WIDTH, Number, Text, Value
+from sdh.executors.text import LENGTH_WIDTH, TEXT_WIDTH
+from sdh.executors.values import Number, Text, Value
 from sdh.planners.ranges import Range
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sdh.errors import DataError, InternalError, ProtocolError
-from sdh.executors.encode import codes_of_doubles, doubles_of_codes
+from sdh.executors.codes import codes_of_doubles, doubles_of_codes
 from sdh.executors.layout import (
     Column,
     NumberColumn,
@@ -25,7 +25,7 @@ from sdh.executors.packing import unpack_bits, words_of
 from sdh.executors.text import ArrowArray, Words, decode_text, pc
 from sdh.planners.physical import Release, traits
 from sdh.planners.plan import Plan
-from sdh.schema import Kind, Schema, Type
+from sdh.schema import NULL, Kind, Schema, Type
 
 SIGNIFICANT = 56
 """Bits of a quotient that are kept from its leading one on."""
@@ -139,7 +139,7 @@ def _quotient(bits: list[Words], fraction: int) -> Words:
 
 
 def _as(column: ArrowArray, type_: Type) -> ArrowArray:
-    return column.cast(arrow_type(type_))
+    return pa.nulls(len(column)) if type_ == NULL else column.cast(arrow_type(type_))
 
 
 def arrow_type(type_: Type) -> Any:
@@ -177,6 +177,8 @@ def arrow_type(type_: Type) -> Any:
             return pa.timestamp("us")
         case Kind.VARCHAR:
             return pa.string()
+        case Kind.OTHER if type_ == NULL:
+            return pa.null()  # as DuckDB gives a column of NULL alone
         case Kind.OTHER:
             raise InternalError(f"{type_} does not travel on shares.")
         case _:

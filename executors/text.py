@@ -1,4 +1,4 @@
-"""Strings as words: 7 UTF-8 bytes each, the first byte highest, zero-padded, then the length in bytes."""
+"""Strings as words: 7 UTF-8 bytes each, the first byte highest, zero-padded, then the length. numpy and pyarrow alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import torch
-from torch import Tensor
 
-from sdh.executors.values import BYTES_A_WORD
+from sdh.errors import ProtocolError
 
+BYTES_A_WORD = 7
+TEXT_WIDTH = 8 * BYTES_A_WORD
+LENGTH_WIDTH = 32
+"""Bits of a word and of the length."""
 ArrowArray = Any
 """pyarrow's stubs do not say which array a cast gives."""
 pc: Any = pyarrow.compute
@@ -37,7 +39,7 @@ def longest(column: ArrowArray) -> int:
     return int(np.diff(offsets).max(initial=0))
 
 
-def encode_text(column: ArrowArray, width: int) -> tuple[Tensor, ...]:
+def encode_text(column: ArrowArray, width: int) -> tuple[Words, ...]:
     """A string column (nulls as '') of at most `width` bytes as words int64 [rows] each."""
     offsets, data = _buffers(column)
     lengths = np.diff(offsets)
@@ -49,22 +51,27 @@ def encode_text(column: ArrowArray, width: int) -> tuple[Tensor, ...]:
         word = np.zeros(len(lengths), dtype=np.int64)
         for byte in range(start, start + BYTES_A_WORD):
             word = (word << 8) | table[:, byte]
-        words.append(torch.from_numpy(word))
-    return (*words, torch.from_numpy(lengths.astype(np.int64)))
+        words.append(word)
+    return (*words, lengths.astype(np.int64))
 
 
 def decode_text(words: list[Words], null: Words) -> ArrowArray:
     """The words int64 [rows] each, the length last, as a string column."""
     lengths = np.where(null, 0, words[-1])
+    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= (len(words) - 1) * BYTES_A_WORD:
+        raise ProtocolError("A party sent shares of a text that is none.", advice="Nothing of it is shown.")
     table = np.zeros((len(lengths), (len(words) - 1) * BYTES_A_WORD), dtype=np.uint8)
     for place, word in enumerate(words[:-1]):
         for byte in range(BYTES_A_WORD):
             shift = 8 * (BYTES_A_WORD - 1 - byte)
             table[:, place * BYTES_A_WORD + byte] = (word >> shift) & 0xFF
     data = table[np.arange(table.shape[1]) < lengths[:, None]].tobytes()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets: Words = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     large = pa.LargeStringArray.from_buffers(len(lengths), pa.py_buffer(offsets.tobytes()), pa.py_buffer(data))
-    return _masked(large.cast(pa.string()), null)
+    try:
+        return _masked(large.cast(pa.string()), null)
+    except pa.ArrowInvalid:
+        raise ProtocolError("A party sent shares of a text that is none.", advice="Nothing of it is shown.") from None
 
 
 def _masked(column: ArrowArray, null: Words) -> ArrowArray:

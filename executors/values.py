@@ -18,10 +18,6 @@ from sdh.executors.permute import Record
 from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, raw
 
-BYTES_A_WORD = 7
-TEXT_WIDTH = 8 * BYTES_A_WORD
-LENGTH_WIDTH = 32
-
 
 @dataclass(frozen=True, slots=True)
 class Number:

@@ -22,9 +22,9 @@ from sdh.planners.expressions import (
     rebuild,
     walk,
 )
-from sdh.planners.oracle import Oracle, ring_value
+from sdh.planners.oracle import Oracle
 from sdh.planners.render import expression_sql
-from sdh.schema import BOOLEAN, DOUBLE, FLOATING, TIMESTAMP, Kind, Type, parse_type
+from sdh.schema import BOOLEAN, DOUBLE, FLOAT, FLOATING, INTEGER, TIMESTAMP, Kind, Type, parse_type
 
 UNTYPED = Type(Kind.OTHER, text="?")
 """Stands in an expression until `Typer.typed` has asked DuckDB."""
@@ -62,10 +62,12 @@ class Typer:
             return e
         parts = tuple(self._rebuilt(child, known) for child in children(e))
         match rebuild(e, parts):
+            case Apply("AND" | "OR" | "NOT" as function, arguments, _, nullable):
+                result: Expression = Apply(function, tuple(condition(a) for a in arguments), known[e], nullable)
             case Apply(function, arguments, _, nullable):
-                result: Expression = Apply(function, self._comparable(function, arguments), known[e], nullable)
+                result = Apply(function, self._comparable(function, arguments), known[e], nullable)
             case Case(branches, default, _):
-                result = Case(branches, default, known[e])
+                result = Case(tuple((condition(when), then) for when, then in branches), default, known[e])
             case Cast(operand, type_, attempt):
                 result = operand if operand.type == type_ else Cast(operand, type_, attempt)
             case other:
@@ -92,6 +94,15 @@ class Typer:
             return e  # 1 // 0 may stand behind a CASE that never reaches it
 
 
+def condition(e: Expression) -> Expression:
+    """What stands as a condition as a BOOLEAN: a number is TRUE where it is not 0."""
+    if e.type.kind is Kind.BOOLEAN or _is_null(e):
+        return e
+    if e.type.is_exact:
+        return Apply("<>", (e, Constant(INTEGER, 0, "0")), BOOLEAN, e.nullable)
+    return Cast(e, BOOLEAN)
+
+
 def common_type(types: tuple[Type, ...]) -> Type | None:
     """The type that a comparison casts its sides to where they are of different families; None where none is needed."""
     kinds = {t.kind for t in types}
@@ -99,7 +110,7 @@ def common_type(types: tuple[Type, ...]) -> Type | None:
     if Kind.VARCHAR in kinds and others:
         return common_type(tuple(others)) or others[0]
     if kinds & FLOATING and len(kinds) > 1:
-        return DOUBLE
+        return DOUBLE if Kind.DOUBLE in kinds else FLOAT
     if kinds == {Kind.DATE, Kind.TIMESTAMP}:
         return TIMESTAMP
     if Kind.BOOLEAN in kinds and len(kinds) > 1:
@@ -114,7 +125,7 @@ def _is_null(e: Expression) -> bool:
 @lru_cache(maxsize=4096)
 def _constant(oracle: Oracle, sql: str) -> Constant:
     type_, value = oracle.value(sql)
-    return Constant(BOOLEAN if value is None and type_.kind is Kind.OTHER else type_, ring_value(type_, value), sql)
+    return Constant(type_, value, sql)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
 """Rule: a released aggregate has a least number of contributors behind it, before anything above it shows.
 
 Where the rule applies each contributor has one row (`authorize` refuses the rest), so rows are counted. A group below
-the floor is absent, an ungrouped aggregate NULL.
+the floor is absent, an aggregate of fewer rows NULL.
 """
 
 from __future__ import annotations
@@ -28,14 +28,31 @@ def apply_floors(node: Node, floors: dict[str, int]) -> Node:
 
 
 def _floored(aggregate: Aggregate, floor: int, numbers: count[int]) -> Node:
-    rows = Field(next(numbers), "contributors", BIGINT, nullable=False)
-    enough = Apply(">=", (Ref(rows), Constant(BIGINT, floor, str(floor))), BOOLEAN, nullable=False)
-    if aggregate.keys:
-        counted = replace(aggregate, calls=(*aggregate.calls, Call(rows, "count_star", ())))
-        return Project(Filter(counted, enough), tuple((f, Ref(f)) for f in fields(aggregate)))
+    """Each call counts the rows that it reads (FILTER, not NULL), the group all of its rows."""
+    counters = {key: Field(next(numbers), "contributors", BIGINT, nullable=False) for key in map(_reads, aggregate.calls)}
+    rows = counters.setdefault((None, None), Field(next(numbers), "contributors", BIGINT, nullable=False))
     inner = [replace(call, output=replace(call.output, number=next(numbers))) for call in aggregate.calls]
-    outputs: list[tuple[Field, Expression]] = [
-        (replace(call.output, nullable=True), Case(((enough, Ref(one.output)),), None, call.output.type))
-        for call, one in zip(aggregate.calls, inner, strict=True)
-    ]
-    return Project(replace(aggregate, calls=(*inner, Call(rows, "count_star", ()))), tuple(outputs))
+    counting = tuple(_counter(field, *key) for key, field in counters.items())
+    counted: Node = replace(aggregate, calls=(*inner, *counting))
+    if aggregate.keys:
+        counted = Filter(counted, _enough(rows, floor))
+    outputs: list[tuple[Field, Expression]] = [(f, Ref(f)) for f, _ in aggregate.keys]
+    for call, one in zip(aggregate.calls, inner, strict=True):
+        shown = Case(((_enough(counters[_reads(call)], floor), Ref(one.output)),), None, call.output.type)
+        outputs.append((replace(call.output, nullable=True), shown))
+    return Project(counted, tuple(outputs))
+
+
+def _reads(call: Call) -> tuple[Expression | None, Expression | None]:
+    """What decides which rows a call reads: its FILTER, and its argument where that may be NULL."""
+    return call.filter, next((argument for argument in call.arguments if argument.nullable), None)
+
+
+def _counter(output: Field, condition: Expression | None, argument: Expression | None) -> Call:
+    if argument is None:
+        return Call(output, "count_star", (), filter=condition)
+    return Call(output, "count", (argument,), filter=condition)
+
+
+def _enough(rows: Field, floor: int) -> Expression:
+    return Apply(">=", (Ref(rows), Constant(BIGINT, floor, str(floor))), BOOLEAN, nullable=False)

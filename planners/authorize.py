@@ -35,11 +35,18 @@ from sdh.planners.logical import (
     Scan,
     Sort,
     fields,
+    inputs,
     nodes,
 )
 from sdh.policy import Use
 
 ANY_COLUMN = "*"
+SUMMARIES = frozenset(
+    {"sum", "count", "count_star", "avg", "variance", "var_samp", "var_pop", "stddev", "stddev_samp", "stddev_pop"}
+)
+"""Aggregates of all values; any other may show a single contributor's (EXTREMES)."""
+ARITHMETIC = frozenset({"+", "-", "*", "/", "negate", "coalesce"})
+"""Other functions tell values apart, so besides what becomes of their value they need COMPARE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,13 @@ Flows = frozenset[Flow]
 class _Walk:
     """influences: what decides which rows are in the result."""
 
+    receiver: str
     influences: set[Flow] = field(default_factory=set)
 
 
 def authorize(node: Node, catalog: Catalog, receiver: str) -> None:
     """Raises NotGranted with the column, receiver, operator and grant that would help; FloorUnsupported."""
-    walk = _Walk()
+    walk = _Walk(receiver)
     flows = _flows(node, walk)
     released = {flow for f in fields(node) for flow in flows[f.number]}
     released |= {
@@ -75,7 +83,7 @@ def authorize(node: Node, catalog: Catalog, receiver: str) -> None:
         for sort in nodes(node)
         if isinstance(sort, Sort)
         for key in sort.keys
-        for flow in _of(key.expression, _flows(sort.input, _Walk()))
+        for flow in _of(key.expression, _flows(sort.input, _Walk(receiver)))
     }
     tables = {scan.table.full_name: scan.table for scan in nodes(node) if isinstance(scan, Scan) and scan.table.party}
     joined = _joined_with(receiver, tables)
@@ -148,15 +156,32 @@ def _flows(node: Node, walk: _Walk) -> dict[int, Flows]:
             flows = _flows(left, walk) | _flows(right, walk)
             for conjunct in conjuncts(condition):
                 walk.influences |= _of_condition(conjunct, flows)
+                flows |= _told_by_equality(conjunct, flows, walk.receiver)
             return flows
         case Aggregate():
-            return _of_aggregate(node, _flows(node.input, walk))
+            return _of_aggregate(node, _flows(node.input, walk), walk)
         case _:
             assert_never(node)
 
 
-def _of_aggregate(node: Aggregate, flows: dict[int, Flows]) -> dict[int, Flows]:
+def _told_by_equality(conjunct: Expression, flows: dict[int, Flows], receiver: str) -> dict[int, Flows]:
+    """A column that equals an owner's shows the owner's value wherever it shows; the receiver's own shows a match."""
+    match conjunct:
+        case Apply("=", (Ref(a), Ref(b))):
+            return {
+                x.number: flows[x.number] | flows[y.number] for x, y in ((a, b), (b, a)) if not _own(flows[x.number], receiver)
+            }
+        case _:
+            return {}
+
+
+def _own(flows: Flows, receiver: str) -> bool:
+    return bool(flows) and all(flow.table.startswith(f"{receiver}.") for flow in flows)
+
+
+def _of_aggregate(node: Aggregate, flows: dict[int, Flows], walk: _Walk) -> dict[int, Flows]:
     found = {f.number: frozenset(flow.then(Use.GROUP, "GROUP BY") for flow in _of(e, flows)) for f, e in node.keys}
+    walk.influences |= frozenset(flow for keys in found.values() for flow in keys)  # groups show, shown or not
     rows = frozenset(
         Flow(scan.table.full_name, ANY_COLUMN, frozenset({Use.AGGREGATE}), "COUNT")
         for scan in nodes(node.input)
@@ -171,7 +196,7 @@ def _of_aggregate(node: Aggregate, flows: dict[int, Flows]) -> dict[int, Flows]:
 
 
 def _used(call: Call, read: Flows) -> Flows:
-    use = Use.EXTREMES if call.function in ("min", "max") else Use.AGGREGATE
+    use = Use.AGGREGATE if call.function in SUMMARIES else Use.EXTREMES
     return frozenset(flow.then(use, call.function.upper()) for flow in read)
 
 
@@ -188,7 +213,10 @@ def _of(e: Expression, flows: dict[int, Flows]) -> Flows:
             values = [value for _, value in branches] + ([] if default is None else [default])
             return conditions | frozenset(flow for value in values for flow in _of(value, flows))
         case _:
-            return frozenset(flow for part in children(e) for flow in _of(part, flows))
+            read = frozenset(flow for part in children(e) for flow in _of(part, flows))
+            if isinstance(e, Apply) and e.function not in ARITHMETIC:
+                read |= frozenset(flow.then(Use.COMPARE, e.function) for flow in read)
+            return read
 
 
 def _as_condition(e: Expression, flows: dict[int, Flows]) -> Flows:
@@ -216,9 +244,19 @@ def _require_rows(node: Node, tables: dict[str, TableFacts], catalog: Catalog, r
                 f"Nothing of {name} may be shown to {receiver}, not even which of its rows there are.",
                 advice=f"Its owner could GRANT AGGREGATE ON {name} TO {receiver}.",
             )
-    if not any(isinstance(n, Aggregate) for n in nodes(node)):
-        for name, table in sorted(tables.items()):
-            _require_existence(name, table, catalog, receiver)
+    for name in sorted(_row_by_row(node)):
+        _require_existence(name, tables[name], catalog, receiver)
+
+
+def _row_by_row(node: Node) -> frozenset[str]:
+    """Owners' tables whose rows reach the result without an aggregate on their way."""
+    match node:
+        case Scan(table):
+            return frozenset({table.full_name}) if table.party else frozenset()
+        case Aggregate():
+            return frozenset()
+        case _:
+            return frozenset(name for part in inputs(node) for name in _row_by_row(part))
 
 
 def _require_existence(name: str, table: TableFacts, catalog: Catalog, receiver: str) -> None:

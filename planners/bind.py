@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
 from dataclasses import fields as dataclass_fields
 from itertools import count
@@ -13,7 +13,7 @@ from sdh.errors import AmbiguousColumn, InternalError, NotGrouped, ParameterErro
 from sdh.parsers import syntax
 from sdh.parsers.accepted import AGGREGATES
 from sdh.planners import expressions as bound
-from sdh.planners.annotate import UNTYPED, Typer
+from sdh.planners.annotate import UNTYPED, Typer, condition
 from sdh.planners.expressions import Expression, Field, Ref, conjunction, substitute, transform
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, SortKey, fields
 from sdh.planners.oracle import Oracle, nearest_names
@@ -23,6 +23,10 @@ from sdh.schema import Schema, Type
 
 TOO_DEEP = 64
 """Nesting of derived tables and common table expressions."""
+
+
+Common = dict[str, tuple[syntax.CommonTable, "Common"]]
+"""Common table expressions by lower-case name, each with those that its own query sees."""
 
 
 @dataclass(slots=True)
@@ -81,7 +85,7 @@ class _Binder:
 
     # --- relations -------------------------------------------------------------------------------
 
-    def relation(self, source: syntax.Relation | None, common: dict[str, syntax.CommonTable]) -> Relation:
+    def relation(self, source: syntax.Relation | None, common: Common) -> Relation:
         match source:
             case None:
                 return Relation(OneRow(), ())
@@ -94,11 +98,10 @@ class _Binder:
             case _:
                 assert_never(source)
 
-    def _table(self, table: syntax.Table, common: dict[str, syntax.CommonTable]) -> Relation:
+    def _table(self, table: syntax.Table, common: Common) -> Relation:
         name = table.parts[-1]
         if len(table.parts) == 1 and name.lower() in common:
-            found = common[name.lower()]
-            visible = {key: value for key, value in common.items() if value is not found}
+            found, visible = common[name.lower()]
             inner = renamed(self.select(found.query, visible), name, found.columns)
             return renamed(inner, table.alias or name, table.columns)
         facts = self._find(table)
@@ -120,14 +123,14 @@ class _Binder:
             column=table.at.column,
         )
 
-    def _join(self, join: syntax.Join, common: dict[str, syntax.CommonTable]) -> Relation:
+    def _join(self, join: syntax.Join, common: Common) -> Relation:
         join = _rotated(join)
         left, right = self.relation(join.left, common), self.relation(join.right, common)
         kind = "INNER" if join.kind == "CROSS" else join.kind
         if join.using:
             return self._using(join, kind, left, right)
         scope = left.scope + right.scope
-        condition = None if join.on is None else self._rows([join.on], _Names(scope), scope)[0]
+        condition = None if join.on is None else self._condition(join.on, _Names(scope), scope)
         node = Join(kind, left.node, right.node, condition)
         return Relation(node, current(scope, node))
 
@@ -155,13 +158,13 @@ class _Binder:
 
     # --- SELECT ----------------------------------------------------------------------------------
 
-    def select(self, query: syntax.Select, common: dict[str, syntax.CommonTable]) -> Relation:
+    def select(self, query: syntax.Select, common: Common) -> Relation:
         self._depth += 1
         if self._depth > TOO_DEEP:
             raise Unsupported("Queries are nested too deep.", advice=f"Nest at most {TOO_DEEP}.")
-        visible = dict(common)
+        visible = common
         for table in query.common:
-            visible[table.name.lower()] = table
+            visible = visible | {table.name.lower(): (table, visible)}
         source = self.relation(query.source, visible)
         items = expanded(query.items, source.scope)
         aliases = {
@@ -169,7 +172,7 @@ class _Binder:
         }
         node = source.node
         if query.where is not None:
-            node = Filter(node, self._rows([query.where], _Names(source.scope, aliases), source.scope)[0])
+            node = Filter(node, self._condition(query.where, _Names(source.scope, aliases), source.scope))
         relation = self._output(query, Relation(node, source.scope), items, aliases)
         self._depth -= 1
         return relation
@@ -178,9 +181,7 @@ class _Binder:
         self, query: syntax.Select, source: Relation, items: tuple[syntax.Item, ...], aliases: dict[str, syntax.Expression]
     ) -> Relation:
         names = _Names(source.scope, aliases, aggregates=[])
-        plain = _Names(source.scope)
-        plain.aggregates = names.aggregates
-        outputs = [self._item(item, plain) for item in items]
+        outputs = self._items(items, source.scope, names.aggregates)
         having = None if query.having is None else self._untyped(query.having, names)
         order = [self._order_key(key, items, outputs, names) for key in query.order_by]
         calls = names.aggregates or []
@@ -194,7 +195,7 @@ class _Binder:
         typed = self._typer.typed(everything, available)
         _only(typed, available, items)
         if having is not None:
-            node = Filter(node, typed[len(outputs)])
+            node = Filter(node, condition(typed[len(outputs)]))
         return self._finish(query, node, items, outputs, typed, order, having is not None)
 
     def _finish(
@@ -250,8 +251,8 @@ class _Binder:
         typed_calls: list[Call] = []
         for placeholder, call in calls:
             arguments, rest = tuple(rest[: len(call.arguments)]), rest[len(call.arguments) :]
-            condition, rest = (rest[0], rest[1:]) if call.filter is not None else (None, rest)
-            typed_calls.append(replace(call, output=placeholder, arguments=arguments, filter=condition))
+            only, rest = (condition(rest[0]), rest[1:]) if call.filter is not None else (None, rest)
+            typed_calls.append(replace(call, output=placeholder, arguments=arguments, filter=only))
         types = self._typer.oracle.types([call_sql(c) for c in typed_calls], available) if typed_calls else []
         typed_calls = [
             replace(call, output=Field(call.output.number, call.function, type_, call.function not in ("count", "count_star")))
@@ -295,31 +296,30 @@ class _Binder:
                 return outputs[_ordinal(ordinal, len(items))], key
             case syntax.Name((name,)):
                 for item, output in zip(items, outputs, strict=True):
-                    if item.alias.lower() == name.lower():
+                    if _name(item).lower() == name.lower():
                         return output, key
         return self._untyped(key.expression, names), key
 
     def _count(self, expression: syntax.Expression | None) -> int | None:
         if expression is None:
             return None
-        untyped = self._untyped(expression, _Names(()))
-        constant = self._typer.typed([untyped], [])[0]
-        if not isinstance(constant, bound.Constant) or isinstance(constant.value, (str, float)):
+        constant = self._typer.typed([self._untyped(expression, _Names(()))], [])[0]
+        if not isinstance(constant, bound.Constant):
             raise Unsupported(
-                "LIMIT and OFFSET take a whole number.",
+                "LIMIT and OFFSET take a number.",
                 advice="Write a constant.",
                 line=expression.at.line,
                 column=expression.at.column,
             )
-        value = None if constant.value is None else int(constant.value) // 10**constant.type.scale
-        if value is not None and value < 0:
+        value = self._typer.constant(f"CAST({constant.sql} AS BIGINT)").value
+        if value is not None and int(value) < 0:
             raise Unsupported("LIMIT and OFFSET cannot be negative.", line=expression.at.line, column=expression.at.column)
-        return value
+        return None if value is None else int(value)
 
     # --- expressions -----------------------------------------------------------------------------
 
-    def _rows(self, expressions: Sequence[syntax.Expression], names: _Names, scope: Scope) -> list[Expression]:
-        return self._typer.typed([self._untyped(e, names) for e in expressions], [b.field for b in scope])
+    def _condition(self, e: syntax.Expression, names: _Names, scope: Scope) -> Expression:
+        return condition(self._typer.typed([self._untyped(e, names)], [b.field for b in scope])[0])
 
     def _untyped(self, e: syntax.Expression, names: _Names) -> Expression:
         match e:
@@ -360,10 +360,10 @@ class _Binder:
                 assert_never(e)
 
     def _case(self, e: syntax.Case, names: _Names) -> Expression:
-        def condition(when: syntax.Expression) -> Expression:
+        def asked(when: syntax.Expression) -> Expression:
             return self._untyped(when if e.operand is None else syntax.Binary("=", e.operand, when, e.at), names)
 
-        branches = tuple((condition(when), self._untyped(then, names)) for when, then in e.branches)
+        branches = tuple((asked(when), self._untyped(then, names)) for when, then in e.branches)
         return bound.Case(branches, None if e.default is None else self._untyped(e.default, names), UNTYPED)
 
     def _call(self, e: syntax.Call, names: _Names) -> Expression:
@@ -385,6 +385,18 @@ class _Binder:
         placeholder = self._field(e.function)
         names.aggregates.append((placeholder, call))
         return Ref(placeholder)
+
+    def _items(
+        self, items: tuple[syntax.Item, ...], scope: Scope, aggregates: list[tuple[Field, Call]] | None
+    ) -> list[Expression]:
+        """The select list; an item may name the aliases before it."""
+        found: list[Expression] = []
+        earlier: dict[str, syntax.Expression] = {}
+        for item in items:
+            found.append(self._item(item, _Names(scope, dict(earlier), aggregates)))
+            if item.alias and not isinstance(item.expression, syntax.Star):
+                earlier.setdefault(item.alias.lower(), item.expression)
+        return found
 
     def _item(self, item: syntax.Item, names: _Names) -> Expression:
         if isinstance(item, StarItem):

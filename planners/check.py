@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdh.errors import Unsupported, WidthError
-from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Constant, Expression, Ref, children
+from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Cast, Constant, Expression, Ref, children
 from sdh.planners.quotients import crossed, division_of, is_quotient, pair_of
 from sdh.planners.ranges import WORD, Columns, bytes_of, range_of, scale_of
 from sdh.schema import Kind
@@ -12,8 +12,19 @@ from sdh.schema import Kind
 def check(e: Expression, columns: Columns) -> None:
     """Everything in `e` can be computed on shares. Raises Unsupported, WidthError."""
     match e:
-        case Ref() | Constant():
+        case Ref():
             return
+        case Constant():
+            _check_constant(e, columns)
+        case Cast(operand, type_) if type_.kind is Kind.BOOLEAN and operand.type.kind is not Kind.BOOLEAN:
+            raise Unsupported(f"A {operand.type} of several owners as a condition is not supported.", advice="Compare it.")
+        case Apply(function, operands) if function in DISTINCTIONS and any(is_quotient(o) for o in operands):
+            raise Unsupported(
+                f"A quotient {function} another value is not supported on shares.", advice="Compare with = and IS NULL."
+            )
+        case Apply("IS NULL", (operand,)) if is_quotient(operand):
+            for part in children(operand):
+                check(part, columns)
         case Apply(function, operands) if function in COMPARISONS | DISTINCTIONS | {"BETWEEN", "IN"}:
             _check_comparison(operands, columns)
         case _:
@@ -28,6 +39,16 @@ def check(e: Expression, columns: Columns) -> None:
                 bytes_of(e, columns)
             else:
                 range_of(e, columns)
+
+
+def _check_constant(e: Constant, columns: Columns) -> None:
+    if e.value is None or e.type.kind is Kind.VARCHAR:
+        return
+    if e.type.kind is Kind.OTHER:
+        raise Unsupported(
+            f"A constant of type {e.type} beside columns of several owners is not supported.", advice="Leave it out of the query."
+        )
+    range_of(e, columns)
 
 
 def check_output(e: Expression, columns: Columns) -> None:

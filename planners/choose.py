@@ -146,7 +146,7 @@ def _align(probe: Node, build: Node, here: tuple[Expression, ...], probe_party: 
             pairs += found
         else:
             rest.append(conjunct)
-    if any(key <= {f.number for _, f in pairs} for key in b.placed_keys):
+    if pairs and any(key <= {f.number for _, f in pairs} for key in b.placed_keys):
         node: Node = Align(probe, build, tuple(pairs), probe_party, build_party)
         predicate = conjunction(rest)
         yield node if predicate is None else Filter(node, _checked(predicate, node))

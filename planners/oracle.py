@@ -6,12 +6,12 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from sdh.catalog import Catalog
 from sdh.errors import (
@@ -43,6 +43,10 @@ SETTINGS = (
 _WANTED = re.compile(r'(?:column named|Referenced column|Referenced table|Table with name) "?([^"\s!]+)')
 
 
+RingValue = None | bool | int | float | str
+WIDE = Context(prec=100)
+
+
 class Oracle:
     """One locked connection per catalog; nothing in it but empty tables."""
 
@@ -57,15 +61,27 @@ class Oracle:
         for setting in SETTINGS:
             self._connection.execute(f"SET {setting}")
 
-    def describe(self, text: str, params: Mapping[str, object], timezone: str) -> Schema:
+    def describe(self, text: str, params: Mapping[str, object]) -> Schema:
         """Names and types of the result of a SELECT, as DuckDB gives them. Raises QuestionError classes."""
         prefix = "DESCRIBE "
-        del timezone
         try:
-            rows = self._connection.execute(prefix + text, dict(params) or None).fetchall()
+            values = {name: self._python(value) for name, value in params.items()}
+            rows = self._connection.execute(prefix + text, values or None).fetchall()
         except duckdb.Error as error:
             raise self._question_error(error, text, len(prefix)) from None
-        return tuple(Column(name, parse_type(type_)) for name, type_, *_ in rows)
+        names = self._names(text, params) or [row[0] for row in rows]
+        return tuple(Column(name, parse_type(row[1])) for name, row in zip(names, rows, strict=True))
+
+    def _names(self, text: str, params: Mapping[str, object]) -> list[str]:
+        """As a run over the empty tables gives them: DESCRIBE folds some. [] where a constant fails at run time."""
+        try:
+            values = {name: self._python(value) for name, value in params.items()}
+            answer = self._connection.execute(text, values or None)
+            names = [column[0] for column in answer.description or ()]
+            answer.fetchall()
+        except duckdb.Error:
+            return []
+        return names
 
     def types(self, expressions: Sequence[str], fields: Iterable[Field]) -> list[Type]:
         """The types of SQL expressions over fields (columns named c<number>). Raises QuestionError classes."""
@@ -73,13 +89,22 @@ class Oracle:
         text = f"SELECT {', '.join(expressions)} FROM (SELECT {columns})"
         return [column.type for column in _cached_describe(self, text)]
 
-    def value(self, expression: str) -> tuple[Type, Any]:
-        """Type and Python value of a constant SQL expression. Raises TypeMismatch."""
+    def value(self, expression: str) -> tuple[Type, RingValue]:
+        """Type and value (as `Constant.value` holds it) of a constant SQL expression. Raises TypeMismatch."""
         try:
-            ((type_, value),) = self._connection.execute(f"SELECT typeof(x), x FROM (SELECT {expression} AS x)").fetchall()
+            table = self._connection.sql(f"SELECT typeof(x) AS t, x FROM (SELECT {expression} AS x)").to_arrow_table()
         except duckdb.Error as error:
             raise self._question_error(error, "", 0) from None
-        return parse_type(type_), value
+        type_ = parse_type(table.column(0)[0].as_py())
+        return type_, _ring_value(type_, table.column(1).combine_chunks())
+
+    def _python(self, value: object) -> object:
+        """A parameter as DuckDB's Python takes it."""
+        match value:
+            case (str() as type_, str() as text):
+                return self._connection.execute(f"SELECT CAST({literal(text)} AS {parse_type(type_)})").fetchall()[0][0]
+            case _:
+                return value
 
     def parameter(self, name: str, value: object) -> str:
         """A parameter's value as a typed SQL literal. Raises ParameterError."""
@@ -124,7 +149,7 @@ def oracle(catalog: Catalog) -> Oracle:
 
 @lru_cache(maxsize=4096)
 def _cached_describe(source: Oracle, text: str) -> Schema:
-    return source.describe(text, {}, "UTC")
+    return source.describe(text, {})
 
 
 def nearest_names(wanted: str, names: Iterable[str]) -> str:
@@ -137,22 +162,21 @@ def nearest_names(wanted: str, names: Iterable[str]) -> str:
     return f"There are: {', '.join(unique[:8])}{', ...' if len(unique) > 8 else ''}." if unique else "There are none."
 
 
-def ring_value(type_: Type, value: Any) -> None | bool | int | float | str:
-    """A Python value that DuckDB returned as `Constant.value` holds it."""
-    match value:
-        case None | bool() | str() | float():
-            return value
-        case int():
-            return value
-        case Decimal():
-            return int(value.scaleb(type_.scale))
-        case datetime():
-            delta = value - datetime(1970, 1, 1)
-            return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-        case date():
-            return (value - date(1970, 1, 1)).days
-        case _:
-            return str(value)
+def _ring_value(type_: Type, column: Any) -> RingValue:
+    """The one value of an Arrow column: DATE and TIMESTAMP as days and microseconds, beyond Python's years too."""
+    if not column[0].is_valid:
+        return None
+    match type_.kind:
+        case Kind.DATE:
+            return int(column.cast(pa.int32())[0].as_py())
+        case Kind.TIMESTAMP:
+            return int(column.cast(pa.int64())[0].as_py())
+        case Kind.OTHER:
+            return str(column[0])
+    value = column[0].as_py()
+    if isinstance(value, Decimal):
+        return int(value.scaleb(type_.scale, WIDE))
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _message_and_fields(error: duckdb.Error) -> tuple[str, dict[str, str]]:
@@ -188,7 +212,3 @@ def _classify(message: str, fields: dict[str, str]) -> tuple[type[QuestionError]
     if fields.get("exception_type") == "Not implemented":
         return Unsupported, ""
     return TypeMismatch, "Cast one side to the other's type." if "No function matches" in message else ""
-
-
-def is_exact_value(type_: Type) -> bool:
-    return type_.is_exact or type_.is_temporal or type_.kind is Kind.BOOLEAN

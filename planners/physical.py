@@ -8,7 +8,7 @@ from typing import assert_never
 
 from sdh.planners.expressions import Apply, Expression, Field, Ref, conjuncts
 from sdh.planners.logical import Call
-from sdh.planners.ranges import Shared, call_shared, range_of
+from sdh.planners.ranges import BIT, Columns, Range, Shared, call_shared, range_of
 from sdh.schema import Kind
 
 
@@ -199,7 +199,7 @@ def _aggregate(input: Traits, node: Aggregate) -> Traits:
     by_number = input.ranges
     columns = [replace(by_number[old.number], field=new) for new, old in node.owner_keys]
     for field, expression in node.domain_keys:
-        domain = range_of(expression, by_number)
+        domain = domain_of(expression, by_number)
         slots *= domain.size + expression.nullable
         columns.append(Shared(field, domain.low, domain.high))
     columns += [call_shared(call, by_number, input.slots) for call in node.calls]
@@ -207,6 +207,11 @@ def _aggregate(input: Traits, node: Aggregate) -> Traits:
     known_keys = frozenset(field.number for field, _ in node.owner_keys)
     known = ((node.party, known_keys),) if node.owner_keys and not node.domain_keys else ()
     return Traits(slots, tuple(columns), known, (key,) if key else (), frozenset(), (key,) if known else ())
+
+
+def domain_of(key: Expression, columns: Columns) -> Range:
+    """The values of a small-domain key: FALSE and TRUE, whichever were measured."""
+    return BIT if key.type.kind is Kind.BOOLEAN else range_of(key, columns)
 
 
 def groups_bound(node: Aggregate) -> int:

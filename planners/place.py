@@ -22,6 +22,7 @@ from sdh.planners.expressions import (
     substitute,
 )
 from sdh.planners.placed import PUBLIC, Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
+from sdh.planners.quotients import outward
 from sdh.schema import BIGINT, DOUBLE, HUGEINT, Kind, Type
 
 
@@ -52,7 +53,8 @@ def _top(node: logical.Node) -> tuple[logical.Node, tuple[Field, ...], tuple[tup
     visible = logical.fields(node)
     values: dict[int, Expression] = {f.number: Ref(f) for f in visible}
     inner = node
-    if isinstance(inner, logical.Project) and isinstance(inner.input, (logical.Sort, logical.Limit)):
+    renames = isinstance(inner, logical.Project) and all(isinstance(e, Ref) for _, e in inner.outputs)
+    if renames and isinstance(inner, logical.Project) and isinstance(inner.input, (logical.Sort, logical.Limit)):
         values = {f.number: e for f, e in inner.outputs}
         inner = inner.input
     if isinstance(inner, logical.Limit):
@@ -86,7 +88,7 @@ def _place(node: logical.Node) -> _Projected:
             return replace(placed, input=Filtered(placed.input, substitute(predicate, placed.values)))
         case logical.Project(input, outputs):
             placed = _place(input)
-            return _Projected(placed.input, placed.values | {f.number: substitute(e, placed.values) for f, e in outputs})
+            return _Projected(placed.input, placed.values | {f.number: outward(substitute(e, placed.values)) for f, e in outputs})
         case logical.Sort(input):
             return _place(input)
         case logical.Limit():

@@ -119,19 +119,6 @@ class Plan:
         return explain.explain(self)
 
 
-def query_of(text: str) -> syntax.Select:
-    """The SELECT that a text asks or EXPLAINs. Raises QuestionError."""
-    match parse(text):
-        case syntax.Select() as query:
-            return query
-        case syntax.Explain(query):
-            return query
-        case syntax.Describe(syntax.Select() as query):
-            return query
-        case _:
-            raise Unsupported("Only SELECT can be planned.", sql=text)
-
-
 def place(question: Question, catalog: Catalog) -> Placed:
     """Parse, bind, optimize, place and authorize. Raises QuestionError and PolicyError."""
     try:
@@ -143,11 +130,13 @@ def place(question: Question, catalog: Catalog) -> Placed:
 
 def bound(question: Question, catalog: Catalog) -> tuple[Node, Schema]:
     """The logical plan before any rule, and the schema of the result. Raises QuestionError."""
-    query = query_of(question.text)
+    query = parse(question.text)
+    if not isinstance(query, syntax.Select):
+        raise Unsupported("Only SELECT can be planned.", advice="Ask it without EXPLAIN or DESCRIBE.")
     source = oracle(catalog)
     params = dict(question.params)
     check_parameters(query, params)
-    schema = source.describe(_select_text(question.text), params, question.timezone)
+    schema = source.describe(question.text, params)
     return bind(query, source, params, schema), schema
 
 
@@ -202,25 +191,14 @@ def _estimate(top: Top, catalog: Catalog) -> int:
     return LOCAL.nanoseconds(tree_cost(root, len(names)))
 
 
-def _select_text(text: str) -> str:
-    """The SELECT behind EXPLAIN [ANALYZE] or DESCRIBE, padded so that positions stay those of the whole text."""
-    start = 0
-    for word in ("EXPLAIN", "ANALYZE", "DESCRIBE"):
-        rest = text[start:]
-        stripped = rest.lstrip()
-        if stripped[: len(word)].upper() == word and not stripped[len(word) : len(word) + 1].isidentifier():
-            start += len(rest) - len(stripped) + len(word)
-    kept = "".join(c if c == "\n" else " " for c in text[:start])
-    return kept + text[start:].rstrip().rstrip(";")
-
-
 def _fragment(number: int, leaf: Local, names: tuple[str, ...], catalog: Catalog) -> Fragment:
     party = leaf.party or (names[0] if names else PUBLIC)
     rows = catalog.party(party).policy.rows if party else "exact"
     schema = tuple(Column(f.sql, f.type, f.nullable) for f in fields(leaf.node)) or (NOTHING,)
     tables = tuple(sorted({n.table.full_name for n in nodes(leaf.node) if isinstance(n, Scan)}))
     bound = known(leaf.node).rows
-    return Fragment(number, party, node_sql(leaf.node), schema, bound if rows == "exact" else padded(bound), rows, tables)
+    slots = bound if rows == "exact" or bound == 1 else padded(bound)  # that there is one row is public: nothing to hide
+    return Fragment(number, party, node_sql(leaf.node), schema, slots, rows, tables)
 
 
 def finish(placed: Placed, slots: tuple[int, ...], network: Network = LOCAL) -> Plan:

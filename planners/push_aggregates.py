@@ -87,9 +87,10 @@ def _below(node: Grouped, place: int, numbers: count[int]) -> Grouped | None:
     part = joined.parts[place]
     if not isinstance(part, Local) or isinstance(part.node, logical.Aggregate):
         return None
-    own, columns = numbers_of(part), known(part.node).columns
-    if any(may_fail(e, columns) for call in node.calls for e in (*call.arguments, *_some(call.filter)) if references(e) <= own):
-        return None  # it would fail on rows that the join drops
+    own = numbers_of(part)
+    columns = {n: c for one in joined.parts if isinstance(one, Local) for n, c in known(one.node).columns.items()}
+    if any(may_fail(e, columns) for call in node.calls for e in (*call.arguments, *_some(call.filter)) if references(e) & own):
+        return None  # it would fail on rows that the join drops, or not fail where a product of single rows would
     partial = _Partial(numbers, Field(next(numbers), "rows", BIGINT, nullable=False))
     calls = [_split(call, own, partial) for call in node.calls]
     if any(call is None for call in calls):

@@ -9,6 +9,7 @@ from typing import assert_never
 from sdh.errors import Unsupported, WidthError
 from sdh.planners import logical
 from sdh.planners.expressions import (
+    TRUE,
     Apply,
     Constant,
     Expression,
@@ -48,7 +49,7 @@ class _Pusher:
         read = references(e)
         leaf = next((i for i, local in enumerate(self.leaves) if read and read <= numbers_of(local)), None)
         # on shares a quotient stays an exact pair, and what it is compared with is not cast to DOUBLE either
-        if leaf is None and isinstance(e, Apply) and any(is_quotient(a) for a in e.arguments):
+        if leaf is None and isinstance(e, Apply) and any(is_quotient(a) and not self._whole(a) for a in e.arguments):
             e = rebuild(e, tuple(exact_below_cast(a) or a for a in e.arguments))
         if leaf is not None and _shareable(e, self.leaves[leaf]):
             if guarded and may_fail(e, known(self.leaves[leaf].node).columns):
@@ -57,6 +58,10 @@ class _Pusher:
                 return Apply("guarded", (self._column(leaf, value), self._column(leaf, failed)), e.type)
             return self._column(leaf, e)
         return rebuild(e, tuple(self.pushed(child, guarded=guarded) for child in children(e)))
+
+    def _whole(self, e: Expression) -> bool:
+        """One owner computes all of it."""
+        return any(references(e) <= numbers_of(local) for local in self.leaves)
 
     def _column(self, leaf: int, e: Expression) -> Ref:
         if e not in self.new:
@@ -101,14 +106,24 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
                 )
                 for call in calls
             )
-            return replace(
-                node,
-                input=_rewrite(input, pusher),
-                keys=tuple((f, pusher.pushed(e, guarded=False)) for f, e in keys),
-                calls=new_calls,
-            )
+            return _guarded_keys(_rewrite(input, pusher), tuple((f, pusher.pushed(e)) for f, e in keys), new_calls)
         case _:
             assert_never(node)
+
+
+def _guarded_keys(input: Secure, keys: tuple[tuple[Field, Expression], ...], calls: tuple[logical.Call, ...]) -> Grouped:
+    """A key that may fail is its value's column, over a filter that drops no row and notes the failure."""
+    guards: list[Expression] = []
+    plain: list[tuple[Field, Expression]] = []
+    for f, e in keys:
+        match e:
+            case Apply("guarded", (value, failed)):
+                guards.append(Apply("guarded", (TRUE, failed), BOOLEAN))
+                plain.append((f, value))
+            case _:
+                plain.append((f, e))
+    predicate = conjunction(guards)
+    return Grouped(input if predicate is None else Filtered(input, predicate), tuple(plain), calls)
 
 
 def _pushed_condition(conjunct: Expression, pusher: _Pusher) -> Expression:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 
 from sdh.errors import Unsupported, WidthError
-from sdh.planners.expressions import Apply, Constant, Expression
+from sdh.planners.expressions import Apply, Case, Constant, Expression
 from sdh.planners.ranges import QUOTIENTS, WORD, Columns, Range, range_of, scale_of
 from sdh.schema import FLOATING
 
@@ -36,6 +37,15 @@ def is_quotient(e: Expression) -> bool:
     return isinstance(e, Apply) and e.function in QUOTIENTS
 
 
+def outward(e: Expression) -> Expression:
+    """CASE WHEN c THEN a / b END as (CASE WHEN c THEN a END) / b: the quotient stays a pair."""
+    match e:
+        case Case(((condition, Apply(function, (numerator, divisor))),), None, type_) if function in QUOTIENTS:
+            return Apply(function, (Case(((condition, numerator),), None, numerator.type), divisor), type_)
+        case _:
+            return e
+
+
 def pair_of(e: Expression) -> Pair:
     """An expression as a pair of exact integers. Raises Unsupported for a DOUBLE that is no quotient."""
     match e:
@@ -50,7 +60,7 @@ def pair_of(e: Expression) -> Pair:
         case Constant(type_, int() as value) if type_.is_exact:
             exact = Fraction(value, 10 ** scale_of(type_))
             return Pair(None, exact.numerator, None, exact.denominator)
-        case Constant(_, float() as value):
+        case Constant(_, float() as value) if isfinite(value):
             exact = Fraction(Decimal(repr(value)))
             return Pair(None, exact.numerator, None, exact.denominator)
         case _ if e.type.is_exact:

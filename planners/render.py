@@ -134,7 +134,9 @@ def node_sql(node: Node) -> str:
             found = [f"{expression_sql(e)} AS {field.sql}" for field, e in keys]
             found += [f"{call_sql(call)} AS {call.output.sql}" for call in calls]
             group = f" GROUP BY {', '.join(expression_sql(e) for _, e in keys)}" if keys else ""
-            return f"SELECT {', '.join(found) or '0 AS nothing'} FROM ({node_sql(input)}){group}"
+            if not found:
+                return f"SELECT 0 AS nothing FROM (SELECT count(*) FROM ({node_sql(input)}))"
+            return f"SELECT {', '.join(found)} FROM ({node_sql(input)}){group}"
         case Sort(input, sort_keys):
             keys_sql = ", ".join(
                 f"{expression_sql(key.expression)} {'DESC' if key.descending else 'ASC'} "

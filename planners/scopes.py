@@ -39,6 +39,8 @@ class StarItem(syntax.Item):
 
 def renamed(relation: Relation, alias: str, columns: tuple[str, ...]) -> Relation:
     names = [*columns, *(b.name for b in relation.scope[len(columns) :])]
+    if alias:
+        names = _distinct(names)
     return Relation(
         relation.node,
         tuple(
@@ -46,6 +48,18 @@ def renamed(relation: Relation, alias: str, columns: tuple[str, ...]) -> Relatio
             for b, name in zip(relation.scope, names, strict=True)
         ),
     )
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """As DuckDB names the columns of a derived table: the second of one name is name_1."""
+    found: list[str] = []
+    for name in names:
+        one, again = name, 0
+        while one and one.lower() in (other.lower() for other in found):
+            again += 1
+            one = f"{name}_{again}"
+        found.append(one)
+    return found
 
 
 def current(scope: Scope, node: Node) -> Scope:

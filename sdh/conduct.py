@@ -21,13 +21,13 @@ Progress = Callable[[int, int, str], None]
 class Outcome:
     """What came of a run: the plan that all agreed on and every party's payload, by rank.
 
-    costs: what each party reports by operator: [bytes sent, rounds, bytes dealt, seconds].
+    costs: what each party reports by operator: [bytes sent, rounds, bytes dealt] (its seconds are its own).
     released: bytes of a payload.
     """
 
     plan: Plan
     payloads: list[bytes]
-    costs: dict[str, dict[str, list[float]]]
+    costs: dict[str, dict[str, list[int]]]
     released: int
 
 

@@ -40,8 +40,9 @@ def deal_session(turn: Turn, identity: Identity, door: Door, nonces: Nonces, par
 
 def _welcome(turn: Turn, identity: Identity, door: Door, party: Member) -> Link:
     connection = turn.guard(door.take("data", turn.identifier, party.name))
-    return handshake(connection, identity, party.name, party.public, initiator=False,
+    link = handshake(connection, identity, party.name, party.public, initiator=False,
                      context=b"data" + turn.identifier.encode())
+    return turn.adopt(link)
 
 
 def _agree(links: Sequence[Link]) -> tuple[bytes, dealing.DealingList]:

@@ -104,8 +104,10 @@ def _rank(error: SdhError) -> int:
     """Causes first, then what tells of a lost connection, then what tells of nothing."""
     match error:
         case Aborted() | Cancelled():
+            return 3
+        case DealerLost():  # a party that ends takes its link to the dealer along, and tells of it so
             return 2
-        case PartyLost() | DealerLost():
+        case PartyLost():
             return 1
         case _:
             return 0

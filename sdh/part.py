@@ -21,6 +21,7 @@ from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
 from sdh.planners.plan import Placed, Plan, finish, place
 from sdh.serving import Door, Start, dial
 from sdh.session import (
+    DEALER,
     DIGEST,
     NONCE,
     Hello,
@@ -60,7 +61,7 @@ class Part:
         self._check(order)
         self.turn.operator = "planning"
         placed = place(order.question, order.catalog)
-        if placed.parties != tuple(party.name for party in order.parties):
+        if placed.parties != tuple(party.name for party in order.parties) or (order.dealer is None) != (len(placed.parties) < 2):
             raise PlanMismatch(f"{self.name}'s plan has other parties than the hub says.", advice=UNSHARED)
         tables = self._fragments(placed, order.question.timezone)
         slots = {fragment.number: announced(fragment, tables[fragment.number].num_rows)
@@ -74,6 +75,14 @@ class Part:
         if (order.receiver.name, order.receiver.public) != (hub.name, hub.public) or order.question.client != hub.name:
             raise PlanMismatch(f"{self.name} does not know the receiver {order.receiver.name}.", advice=UNSHARED)
         self.holdings.check(order.catalog)
+        if order.dealer is not None:
+            self._check_dealer(order, order.dealer)
+
+    def _check_dealer(self, order: Order, dealer: Member) -> None:
+        """The dealer knows every mask, so it is no party, under whatever name."""
+        keys = [party.public for party in order.parties]
+        if dealer.name != DEALER or dealer.public in keys or len(set(keys)) != len(keys):
+            raise PlanMismatch("The dealer, or a party, is another party as well.", advice=UNSHARED)
 
     def _fragments(self, placed: Placed, timezone: str) -> dict[int, Any]:
         from sdh.executors.local import run_fragment
@@ -142,7 +151,7 @@ class Part:
         finally:
             session.close()
         self._part(links, dealing_link)
-        cost = {label: [spent.sent, spent.rounds, spent.dealt, spent.seconds]
+        cost = {label: [spent.sent, spent.rounds, spent.dealt]
                 for label, spent in session.meter.operators.items()}
         return {"session": digest.hex(), "cost": cost}, seal(payload, self.name, order.receiver.public, digest)
 
@@ -163,8 +172,9 @@ class Part:
         session = self.turn.identifier
         raw = (dial(member.address, "data", session, self.name) if initiator
                else self.door.take("data", session, member.name))
-        return handshake(self.turn.guard(raw), self.identity, member.name, member.public, initiator=initiator,
+        link = handshake(self.turn.guard(raw), self.identity, member.name, member.public, initiator=initiator,
                          context=b"data" + session.encode())
+        return self.turn.adopt(link)
 
     def _greet(self, order: Order, links: Mapping[int, Link], mine: Hello) -> list[Hello]:
         """The hellos of all parties by rank. Raises PlanMismatch when one was asked another question."""

@@ -93,7 +93,11 @@ class Type:
 
 
 BOOLEAN, INTEGER, BIGINT, HUGEINT = Type(Kind.BOOLEAN), Type(Kind.INTEGER), Type(Kind.BIGINT), Type(Kind.HUGEINT)
-DOUBLE, DATE, TIMESTAMP, VARCHAR = Type(Kind.DOUBLE), Type(Kind.DATE), Type(Kind.TIMESTAMP), Type(Kind.VARCHAR)
+DOUBLE, FLOAT = Type(Kind.DOUBLE), Type(Kind.FLOAT)
+DATE, TIMESTAMP, VARCHAR = Type(Kind.DATE), Type(Kind.TIMESTAMP), Type(Kind.VARCHAR)
+
+NULL = Type(Kind.OTHER, text='"NULL"')
+"""Of a NULL that nothing gives a type."""
 
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _SIMPLE = {kind.value: kind for kind in Kind if kind not in (Kind.DECIMAL, Kind.OTHER)}

@@ -49,8 +49,13 @@ class Holdings:
 
     def check(self, catalog: Catalog) -> None:
         """Raises PlanMismatch unless the catalog says of this party and the public tables what this node holds."""
-        if self.party is None or self.party not in catalog.parties:
+        own = [party for party in catalog.parties if party.name.lower() == self.name.lower()]
+        if self.party is None or own != [self.party]:
             raise PlanMismatch(f"The catalog is not what {self.name} published.", advice=UNSHARED)
+        if len({party.name.lower() for party in catalog.parties}) != len(catalog.parties):
+            raise PlanMismatch("The catalog lists two parties of one name.", advice=UNSHARED)
+        if any(table.party != party.name for party in catalog.parties for table in party.tables):
+            raise PlanMismatch("The catalog lists a table under another owner.", advice=UNSHARED)
         held = {public.facts for public in self.public.values()}
         if not held.issuperset(catalog.public):
             raise PlanMismatch(f"The catalog's public tables are not those of {self.name}.", advice=UNSHARED)

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 from sdh.connectors.wire import Link
@@ -25,6 +26,7 @@ class Turn:
         self.identifier, self.operator = identifier, ""
         self._door, self._lock = door, threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._links: list[Link] = []
         self._stops: list[Callable[[], None]] = []
         self._cancelled = False
 
@@ -36,6 +38,12 @@ class Turn:
         if cancelled:
             _cut(connection)
         return connection
+
+    def adopt(self, link: Link) -> Link:
+        """Close this link, whose connection is guarded, when the turn ends: its writer thread ends with it."""
+        with self._lock:
+            self._links.append(link)
+        return link
 
     def on_cancel(self, stop: Callable[[], None]) -> None:
         """Call `stop`, from another thread, when the turn is cancelled."""
@@ -63,9 +71,11 @@ class Turn:
         """Cut every connection and let no late one in: nothing is sent after this."""
         self._door.end(self.identifier)
         with self._lock:
-            sockets = list(self._sockets)
+            sockets, links = list(self._sockets), list(self._links)
         for connection in sockets:
             _cut(connection)
+        for link in links:
+            link.close()
 
     def public_error(self, error: Exception, name: str) -> SdhError:
         """What may be told of a failure: SDH's own errors as they are, any other by class, place and operator only."""
@@ -95,9 +105,11 @@ class Worker:
         self._start, self._door, self._link, self._task = start, door, link, task
         self._turn: Turn | None = None
         self._sending = threading.Lock()
+        self._tasks: SimpleQueue[tuple[Turn, dict[str, Any]]] = SimpleQueue()
 
     def serve(self) -> None:
         """Until the control link ends, and this process with it."""
+        threading.Thread(target=self._work, daemon=True, name="work").start()
         try:
             while True:
                 self._take(self._link.receive_message())
@@ -119,9 +131,13 @@ class Worker:
             self._fail(identifier, HubBusy(f"{self._start.name} is at work already."))
         else:
             self._turn = turn = Turn(identifier, self._door)
-            threading.Thread(target=self._work, args=(turn, message), daemon=True, name="work").start()
+            self._tasks.put((turn, message))
 
-    def _work(self, turn: Turn, message: dict[str, Any]) -> None:
+    def _work(self) -> None:
+        while True:
+            self._do(*self._tasks.get())
+
+    def _do(self, turn: Turn, message: dict[str, Any]) -> None:
         told: SdhError | None = None
         answer: Answer = {}, ()
         try:

@@ -38,6 +38,8 @@ COLUMNS = (
     Column("t", pa.timestamp("us"), "time"),
     Column("b", pa.bool_(), "truth"),
     Column("f", pa.float64(), "double"),
+    Column("r", pa.float32(), "double"),
+    Column("never", pa.bool_(), "truth"),
 )
 TEXTS = ("", "a", "a\0", "ab", "abc", "MAIL", "SHIP", "REG AIR", "zürich", "a longer text than eight", "A")
 DOUBLES = (0.0, -0.0, 1.5, -2.25, 1e300, -1e-300, float("inf"), float("-inf"), float("nan"), 3.0)
@@ -83,8 +85,12 @@ def _value(name: str, draw: random.Random) -> object:
             )
         case "b":
             return draw.random() < 0.5
+        case "never":
+            return False
         case "f":
             return draw.choice(DOUBLES)
+        case "r":
+            return draw.choice([0.1, 1.5, -2.25, 16777216.0, 0.0, float("nan"), float("inf")])
         case _:
             raise AssertionError(name)
 

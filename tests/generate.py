@@ -14,7 +14,7 @@ LITERALS = {
     "day": ("DATE '1995-01-01'",),
     "time": ("TIMESTAMP '1995-01-01 00:00:00'",),
     "truth": ("TRUE", "FALSE"),
-    "double": ("1.5e0", "0e0"),
+    "double": ("1.5e0", "0e0", "0.1"),
 }
 
 
@@ -43,6 +43,8 @@ class Generator:
         where = self.where(sources)
         match kind:
             case "rows":
+                if self.draw.random() < 0.15:
+                    return self.named(sources, origin, where)
                 items = [self.expression(sources) for _ in range(self.draw.randint(1, 3))]
                 return f"SELECT {', '.join(items)} {origin}{where}{self.order(len(items))}"
             case "distinct":
@@ -92,6 +94,14 @@ class Generator:
         joint = self.draw.choice([" AND ", " OR "])
         return f" WHERE {joint.join(self.condition(sources) for _ in range(count))}"
 
+    def named(self, sources: list[Source], origin: str, where: str) -> str:
+        """Ordered by a name that both tables have and only one output bears, or that is an alias."""
+        first, second, *_ = sources
+        name = self.draw.choice(["id", "n", "s", "d"])
+        a, b = first.alias, second.alias
+        what = self.draw.choice([f"{a}.{name}, {b}.k AS other", f"{b}.id AS {name}, {a}.k"])
+        return f"SELECT {what} {origin}{where} ORDER BY {name}, 2"
+
     def condition(self, sources: list[Source], depth: int = 0) -> str:
         family = self.draw.choice(["number", "number", "number", "text", "day", "time", "truth", "double"])
         a, b = (self.operand(family, sources) for _ in range(2))
@@ -105,11 +115,14 @@ class Generator:
             f"{a} IN ({b}, {literal}, NULL)",
             f"{a} NOT IN ({b}, {literal})",
         ]
+        if family == "number":
+            small = [f"{self.draw.choice(sources).alias}.small" for _ in range(2)]
+            choices.append(f"({a} = {b} OR {small[0]} * {small[1]} > 5)")
         if depth < 2:
             inner = self.condition(sources, depth + 1)
             choices += [f"NOT ({inner})", f"({inner} OR {a} = {b})", f"({inner} AND {a} <> {b})"]
         if family == "truth":
-            choices += [a, f"NOT {a}"]
+            choices += [a, f"NOT {a}", f"greatest({a}, {b})", f"least({a}, {b}, TRUE)"]
         return self.draw.choice(choices)
 
     def operand(self, family: str, sources: list[Source]) -> str:
@@ -135,6 +148,8 @@ class Generator:
             f"nullif({a}, {b})",
             f"greatest({a}, {b})",
             f"least({a}, {b}, 1)",
+            f"coalesce({a}, {sources[0].alias}.small * {sources[1].alias}.small)",
+            f"CASE WHEN {a} THEN {b} ELSE {sources[0].alias}.n END",
         ]
         return self.draw.choice(choices) if depth < 2 else a
 
@@ -147,6 +162,7 @@ class Generator:
             [any_column] * 3
             + [self.number(sources)] * 3
             + [f"({self.condition(sources)})", cases, f"{self.operand('day', sources)} - {self.operand('day', sources)}"]
+            + [self.draw.choice(["NULL", "'text'", "12345678901234567890", "2.5", "TRUE", cases])]
         )
 
     def column(self, source: Source, *, narrow: bool = False) -> str:
@@ -159,6 +175,8 @@ class Generator:
             number, any_column = self.number(sources), self.column(self.draw.choice(sources))
             extreme = f"{self.draw.choice(sources).alias}.{self.draw.choice(['n', 'money', 'd', 't', 'big', 'long', 'f'])}"
             only = f" FILTER (WHERE {self.condition(sources)})" if self.draw.random() < 0.15 else ""
+            if self.draw.random() < 0.03:
+                only = f" FILTER (WHERE {sources[0].alias}.n)"
             found.append(
                 self.draw.choice(
                     [
@@ -183,18 +201,26 @@ class Generator:
             for name in self.draw.sample(["s", "k", "n", "d", "b", "small", "money"], self.draw.choice([1, 1, 2]))
         ]
         if self.draw.random() < 0.2:
-            keys = [self.draw.choice([f"({self.condition(sources)})", f"{self.draw.choice(sources).alias}.b"])]
+            small = f"{owner.alias}.small + {owner.alias}.small"
+            other = self.draw.choice(sources).alias
+            keys = [self.draw.choice([f"({self.condition(sources)})", f"{other}.b", f"{other}.never", small])]
         calls = self.calls(sources)
         items = [f"{key} AS g{i}" for i, key in enumerate(keys)] + [f"{call} AS c{i}" for i, call in enumerate(calls)]
         having = ""
         if self.draw.random() < 0.3:
-            having = f" HAVING {self.draw.choice(['count(*) > 1', f'sum({owner.alias}.n) > 0', f'avg({owner.alias}.n) > 1.5', f'max({owner.alias}.n) IS NULL'])}"
+            mean, most = f"avg({owner.alias}.n)", f"max({owner.alias}.n)"
+            conditions = ["count(*) > 1", f"sum({owner.alias}.n) > 0", f"{mean} > 1.5", f"{most} IS NULL"]
+            conditions += [f"{mean} IS DISTINCT FROM 1", f"{mean} <= 7", "TRUE"]
+            having = f" HAVING {self.draw.choice(conditions)}"
         names = ", ".join(f"g{i}" for i in range(len(keys)))
         return f"SELECT {', '.join(items)} {origin}{where} GROUP BY {names}{having}{self.order(len(items))}"
 
     def derived(self, sources: list[Source]) -> str:
         first, second, *_ = sources
-        inner = f"SELECT {first.alias}.k AS k, count(*) AS rows, sum({first.alias}.n) AS total FROM {_table(first)} GROUP BY {first.alias}.k"
+        if self.draw.random() < 0.5:
+            return self.nested(first, second)
+        a = first.alias
+        inner = f"SELECT {a}.k AS k, count(*) AS rows, sum({a}.n) AS total FROM {_table(first)} GROUP BY {a}.k"
         form = self.draw.choice(
             ["WITH w AS ({}) SELECT {} FROM w JOIN {} ON w.k = {}", "SELECT {1} FROM ({0}) AS w JOIN {2} ON w.k = {3}"]
         )
@@ -202,6 +228,26 @@ class Generator:
             ["sum(w.total)", "count(*), max(w.rows)", f"w.k, w.total, {second.alias}.n", f"sum(w.rows * {second.alias}.n)"]
         )
         return form.format(inner, what, _table(second), f"{second.alias}.{self.draw.choice(['id', 'k'])}")
+
+    def nested(self, first: Source, second: Source) -> str:
+        """Names that derived tables hide, repeat or leave out; one-row relations; many rows on both sides of a key."""
+        a, b, one, two = first.alias, second.alias, _table(first), _table(second)
+        narrow = self.draw.choice(["small", "rate", "n"])
+        return self.draw.choice(
+            [
+                f"SELECT {a}.id, w.m FROM {one}, (SELECT max(n) AS m, count(*) AS c FROM {two}) w WHERE {a}.n < w.m",
+                f"SELECT v.m, w.m FROM (SELECT min({narrow}) AS m FROM {one}) v, (SELECT max(n) AS m FROM {two}) w",
+                f"SELECT w.id FROM (SELECT {a}.id, {b}.id FROM {one} JOIN {two} ON {a}.id = {b}.id) w",
+                f"WITH p AS (SELECT id, n FROM {one}), q AS (SELECT id FROM p) "
+                f"SELECT w.id FROM (WITH p AS (SELECT 1 AS id) SELECT q.id FROM q) w JOIN {two} ON w.id = {b}.id",
+                f"WITH p AS (SELECT code FROM code), code AS (SELECT 1 AS code) SELECT p.code, {b}.id, {a}.id FROM p "
+                f"JOIN {two} ON p.code = {b}.n JOIN {one} ON {a}.id = {b}.id",
+                f"SELECT sum({a}.{narrow} * {b}.{narrow}) FROM {one} JOIN {two} ON {a}.k = {b}.k",
+                f"SELECT {a}.s, sum({a}.{narrow} * {b}.{narrow}), count(*) FROM {one} JOIN {two} ON {a}.k = {b}.k GROUP BY {a}.s",
+                f"SELECT {a}.id + 1 AS up, up * 2 AS twice FROM {one} JOIN {two} ON {a}.id = {b}.id",
+                f"SELECT 42 AS answer FROM {one} HAVING TRUE",
+            ]
+        )
 
     def order(self, columns: int) -> str:
         if self.draw.random() < 0.6:

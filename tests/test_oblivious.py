@@ -15,7 +15,7 @@ from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, N
 from sdh.session import DEALER
 from tests.sentinels import DATE, MONEY, NUMBER, TEXT, Search, marked, patterns
 from tests.taping import CLIENT, Record, Recording, Taped
-from tests.twins import QUERIES, shared
+from tests.twins import QUERIES, shared, taken
 
 PARTIES = ("bank", "shop", "mill")
 Taken = dict[tuple[str, str], Recording]
@@ -26,10 +26,9 @@ def taped() -> Taped:
     return shared()
 
 
-@pytest.fixture(scope="module")
-def taken(taped: Taped) -> Taken:
-    """Every query on both data sets."""
-    return {(name, which): taped.sql(text.format(which)) for name, text in QUERIES.items() for which in ("one", "two")}
+@pytest.fixture(scope="module", name="taken")
+def all_taken() -> Taken:
+    return taken()
 
 
 # --- lengths and order -----------------------------------------------------------------------------
@@ -44,7 +43,7 @@ def outline(recording: Recording, process: str) -> list[tuple[str, str, str, int
 def length_of(record: Record) -> int:
     """A node's last words hold the seconds that it took, which are no two times the same."""
     if record.address != CONTROL or "cost" not in record.message:
-        return len(record.payload)
+        return record.size
     message = record.message
     message["cost"] = {label: [sent, rounds, dealt, 0] for label, (sent, rounds, dealt, _) in message["cost"].items()}
     return len(json.dumps(message))

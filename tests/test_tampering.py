@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pytest
 import sdh
 from sdh.catalog import Catalog
 from sdh.connectors import stores
-from sdh.connectors.wire import new_identity
+from sdh.connectors.wire import handshake, new_identity
 from sdh.session import DEALER
 from tests.data import public_table, tables
 from tests.generate import queries
@@ -79,6 +80,9 @@ def table_of(message: Message, party: str, name: str) -> Message:
     return found
 
 
+EVE = new_identity("analyst")
+
+
 def set_text(message: Message) -> None:
     message["question"]["text"] += " "
 
@@ -96,7 +100,7 @@ def set_client(message: Message) -> None:
 
 
 def set_receiver(message: Message) -> None:
-    message["receiver"][1] = new_identity("analyst").public.hex()
+    message["receiver"][1] = EVE.public.hex()
 
 
 def set_policy(message: Message) -> None:
@@ -207,18 +211,17 @@ def add_stranger(table: str, party: str = "", owner: str = "eve") -> Lie:
     return to_all(change)
 
 
-@pytest.fixture
-def narrow(taped: Taped, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A party with one column that nobody is granted, in a file."""
+    path = tmp_path_factory.mktemp("narrow") / "own.parquet"
     own = pa.table({"id": pa.array([1, 2], pa.int32()), "secret": pa.array([SECRET, -SECRET], pa.int64())})
-    parquet.write_table(own, tmp_path / "own.parquet")
-    taped.hub.attach("narrow", tmp_path / "own.parquet", policy=NARROW)
-    yield tmp_path / "own.parquet"
-    taped.hub.detach("narrow")
+    parquet.write_table(own, path)
+    shared().hub.attach("narrow", path, policy=NARROW)
+    yield path
+    shared().hub.detach("narrow")
 
 
-@pytest.mark.xfail(strict=True, reason="Holdings.check looks at the own entry and `catalog.public` alone: a table of party '' "
-                   "in another's entry needs no grant, and DuckDB reads a quoted path of the store as a table")
 def test_a_strange_public_table_is_refused(taped: Taped, narrow: Path) -> None:
     with lying(add_stranger(str(narrow))):
         recording = taped.sql("SELECT id FROM narrow.own")
@@ -240,8 +243,6 @@ def dealer_is_shop(message: Message) -> None:
     message["dealer"][1:] = message["parties"][1][1:]
 
 
-@pytest.mark.xfail(strict=True, reason="Part._check does not compare the dealer with the parties (rule 7): here the handshake "
-                   "fails since an honest shop plays no dealer; one that colludes with the hub would know all masks")
 def test_a_dealer_that_is_a_party_is_refused(taped: Taped) -> None:
     with lying(to_all(dealer_is_shop)):
         recording = taped.sql(SQL, timeout=2)
@@ -276,7 +277,7 @@ def twice(frame: bytearray) -> None:
 @pytest.mark.parametrize(("number", "change", "error"), [
     (SESSION, flip(30), sdh.ProtocolError), (FIRST, flip(24), sdh.ProtocolError), (LATER, flip(-1), sdh.ProtocolError),
     (LATER, flip(0), sdh.ProtocolError), (LATER, flip(10), sdh.ProtocolError), (FIRST, twice, sdh.ProtocolError),
-    (LATER, drop, sdh.ProtocolError), (SESSION, cut, sdh.PartyLost), (LATER, cut, sdh.PartyLost),
+    (LATER, drop, sdh.ProtocolError), (SESSION, cut, sdh.RuntimeFault), (LATER, cut, sdh.RuntimeFault),
 ], ids=["digest", "first", "tag", "length", "address", "twice", "dropped", "cut digest", "cut"])
 def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Change, error: type[sdh.SdhError],
                                           outward: bool) -> None:
@@ -292,7 +293,8 @@ def test_a_changed_frame_releases_nothing(taped: Taped, number: int, change: Cha
         recording = taped.sql(SQL)
     relay.close()
     assert relay.changed.is_set()
-    assert type(recording.error) is error, recording.error
+    named = (sdh.PartyLost, sdh.DealerLost) if error is sdh.RuntimeFault else (error,)
+    assert type(recording.error) in named, recording.error   # an ended link may end the dealer's turn first
     assert recording.payloads == {}
     if number == SESSION:   # the one who was told nothing may not begin; the other's masked openings tell nothing
         silent = "shop" if outward else "bank"
@@ -329,6 +331,17 @@ def test_a_dealer_out_of_step_is_noticed(taped: Taped, what: str) -> None:
     assert "not planned" in str(recording.error)
     assert "$dealer" in str(recording.error)
     assert recording.payloads == {}
+
+
+@pytest.mark.parametrize("ephemeral", [bytes(32), b"\1" + bytes(31)], ids=["zero", "one"])
+def test_a_key_of_low_order_is_refused(ephemeral: bytes) -> None:
+    """With it the agreed secret would not depend on this end's ephemeral key."""
+    near, far = socket.socketpair()
+    far.sendall(ephemeral)
+    with pytest.raises(sdh.ProtocolError):
+        handshake(near, new_identity("bank"), "shop", new_identity("shop").public, initiator=True, context=b"")
+    near.close()
+    far.close()
 
 
 # --- one plan --------------------------------------------------------------------------------------

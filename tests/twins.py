@@ -12,14 +12,13 @@ import pyarrow as pa
 
 import sdh
 from tests.sentinels import marked
-from tests.taping import Taped
+from tests.taping import Recording, Taped
 
 ROWS = {"bank": 40, "shop": 60, "mill": 9}
 POLICIES = {"bank": "padded", "shop": "hidden", "mill": "exact"}
 """How each party announces row counts: all three ways."""
-SCHEMA = pa.schema([
-    pa.field("id", pa.int32(), nullable=False), ("k", pa.int64()), ("n", pa.int32()), ("w", pa.int32()),
-    ("money", pa.decimal128(15, 2)), ("s", pa.string()), ("d", pa.date32()), ("b", pa.bool_())])
+TYPES: dict[str, pa.DataType] = {"id": pa.int32(), "k": pa.int64(), "n": pa.int32(), "w": pa.int32(),
+                                 "money": pa.decimal128(15, 2), "s": pa.string(), "d": pa.date32(), "b": pa.bool_()}
 DAY = datetime.date(1995, 1, 1)
 LONGEST = "as long as a text may be"
 """24 bytes."""
@@ -32,8 +31,8 @@ def twin(party: str, which: str) -> pa.Table:
     `two`: no key of one party is another's, all values distinct, half of all values NULL, no condition holds."""
     rows: list[tuple[Any, ...]] = [EXTREME, (0, *[None] * 7)]
     rows += [_alike(i) if which == "one" else _distinct(party, i) for i in range(1, ROWS[party] - 1)]
-    return pa.table([pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)],
-                    schema=SCHEMA)
+    columns = zip(*rows, strict=True)
+    return pa.table({name: pa.array(column, kind) for (name, kind), column in zip(TYPES.items(), columns, strict=True)})
 
 
 def _alike(i: int) -> tuple[Any, ...]:
@@ -46,6 +45,9 @@ def _distinct(party: str, i: int) -> tuple[Any, ...]:
     return values[0], *[None if (i + place) % 2 else value for place, value in enumerate(values[1:])]
 
 
+MARKED_KEYS: list[tuple[str, ...]] = [("id",), ("v",), ("m",), ("s", "d")]
+
+
 @cache
 def shared() -> Taped:
     """One hub of taped processes for all tests: bank, shop and mill with the tables one, two and mark."""
@@ -53,9 +55,7 @@ def shared() -> Taped:
     atexit.register(opened.close)
     for party, rows in POLICIES.items():
         tables = {"one": twin(party, "one"), "two": twin(party, "two"), "mark": marked(party, ROWS[party])}
-        keys = {"one": [("id",)], "two": [("id",)], "mark": [("id",)]}
-        if party == "shop":
-            keys["mark"] += [("v",), ("m",), ("s", "d")]
+        keys = {"one": [("id",)], "two": [("id",)], "mark": MARKED_KEYS if party == "shop" else [("id",)]}
         opened.hub.attach(party, tables, policy=sdh.Policy.open(rows=rows), keys=keys)
     opened.sql(QUERIES["chain"].format("one"))   # the first frames of all are those of their start
     return opened
@@ -85,3 +85,10 @@ QUERIES = {
                "SELECT sum(w.t), max(w.c), count(y.s) FROM w JOIN shop.{0} y ON w.k = y.id",
     "distinct": "SELECT DISTINCT y.b FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id ORDER BY 1",
 }
+
+
+@cache
+def taken() -> dict[tuple[str, str], Recording]:
+    """Every query on both data sets."""
+    return {(name, which): shared().sql(text.format(which)).thinned()
+            for name, text in QUERIES.items() for which in ("one", "two")}

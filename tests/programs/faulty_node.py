@@ -9,11 +9,15 @@ import sys
 import threading
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import sdh.node
 import sdh.part
+from sdh.catalog import Catalog
 from sdh.errors import DataError
-from sdh.planners.plan import Placed, Plan, Question
+from sdh.order import announced
+from sdh.planners.plan import Placed, Plan, Question, finish, place
+from sdh.serving import begin
 from sdh.session import Nonces
 
 _FAULT = re.compile(r"-- fault: (\w+) (\w+)")
@@ -53,24 +57,23 @@ def in_run(plan: Plan, party: str) -> None:
 
 
 def wrap_planner(party: str) -> None:
-    finish, announced = sdh.part.finish, sdh.part.announced
-
     def faulty_finish(placed: Placed, slots: tuple[int, ...]) -> Plan:
         return in_planning(finish(placed, slots), party)
 
-    def faulty_place(*arguments: Any) -> Placed:
-        placed = place(*arguments)
-        match fault_of(placed.question, party):
-            case "nonce":
-                Nonces.draw = lambda self: bytes(32)  # type: ignore[method-assign]
-            case "slots":
-                sdh.part.announced = lambda fragment, count: announced(fragment, count) - 1
-            case _:
-                sdh.part.announced = announced
-        return placed
+    def faulty_place(question: Question, catalog: Catalog) -> Placed:
+        if fault_of(question, party) == "nonce":
+            replace(Nonces, "draw", lambda self: bytes(32))
+        lie = 1 if fault_of(question, party) == "slots" else 0
+        replace(sdh.part, "announced", lambda fragment, count: announced(fragment, count) - lie)
+        return place(question, catalog)
 
-    place = sdh.part.place
-    sdh.part.place, sdh.part.finish = faulty_place, faulty_finish
+    replace(sdh.part, "place", faulty_place)
+    replace(sdh.part, "finish", faulty_finish)
+
+
+def replace(owner: object, name: str, value: object) -> None:
+    """For the rest of this process's life."""
+    patch.object(owner, name, value).start()
 
 
 def wrap_executors(secure: ModuleType) -> None:
@@ -86,12 +89,13 @@ def wrap_executors(secure: ModuleType) -> None:
         payload: bytes = run(plan, session, inputs)
         return payload
 
-    secure.encode, secure.run = faulty_encode, faulty_run  # type: ignore[attr-defined]
+    replace(secure, "encode", faulty_encode)
+    replace(secure, "run", faulty_run)
 
 
 def main() -> None:
     """The node as it is, with the executors wrapped as soon as they are loaded."""
-    load, begin = sdh.node.load_runtime, sdh.node.begin
+    load = sdh.node.load_runtime
 
     def load_and_wrap(threads: int) -> None:
         from sdh.executors import secure
@@ -104,7 +108,8 @@ def main() -> None:
         wrap_planner(start.name)
         return start, identity, door
 
-    sdh.node.load_runtime, sdh.node.begin = load_and_wrap, begin_and_wrap
+    replace(sdh.node, "load_runtime", load_and_wrap)
+    replace(sdh.node, "begin", begin_and_wrap)
     sdh.node.main()
 
 

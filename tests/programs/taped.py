@@ -19,44 +19,46 @@ from tests.programs.tape import Tape, tape_links
 
 def tape_parts(tape: Tape) -> None:
     """Around every query: the generators' states. Before a result's share is sealed: the share."""
-    play, seal = sdh.part.Part.play, sdh.part.seal
+    part: Any = sdh.part
+    play, seal = part.Part.play, part.seal
 
     def taped_play(self: sdh.part.Part, order: Order) -> Answer:
         self.ready()
         misbehave(tape)
         tape.note("generators", generators())
         try:
-            return play(self, order)
+            answer: Answer = play(self, order)
+            return answer
         finally:
             tape.note("generators", generators())
 
     def taped_seal(payload: bytes, sender: str, receiver: bytes, context: bytes) -> list[bytes]:
         tape.write("sealed", "client", "payload", bytes(payload))
-        return seal(payload, sender, receiver, context)
+        pieces: list[bytes] = seal(payload, sender, receiver, context)
+        return pieces
 
-    sdh.part.Part.play = taped_play  # type: ignore[method-assign]
-    sdh.part.seal = taped_seal
+    part.Part.play, part.seal = taped_play, taped_seal
 
 
 def tape_executors(tape: Tape) -> None:
     """Every opening's sizes, and every call of `reveal`."""
-    from sdh.executors import secure
-    from sdh.executors.runtime import Session
+    from sdh.executors import runtime, secure
 
-    open_masked, reveal = Session.open_masked, secure.reveal
+    Session: Any = runtime.Session
+    execution: Any = secure
+    open_masked, reveal = Session.open_masked, execution.reveal
 
-    def taped_open(self: Session, values: Sequence[Any], hidden_by: str) -> Any:
+    def taped_open(self: Any, values: Sequence[Any], hidden_by: str) -> Any:
         if not self.tracing:
             tape.note("opening", [(value.share.numel(), value.width, value.xor) for value in values])
         return open_masked(self, values, hidden_by)
 
-    def taped_reveal(session: Session, record: Any, to: str, reason: str, planned: Any) -> Any:
+    def taped_reveal(session: Any, record: Any, to: str, reason: str, planned: Any) -> Any:
         if not session.tracing:
             tape.note("reveal", (reason, to))
         return reveal(session, record, to, reason, planned)
 
-    Session.open_masked = taped_open  # type: ignore[method-assign]
-    secure.reveal = taped_reveal
+    Session.open_masked, execution.reveal = taped_open, taped_reveal
 
 
 def generators() -> dict[str, str]:
@@ -79,7 +81,8 @@ def misbehave(tape: Tape, honest: tuple[Any, Any] = (Nonces.draw, Nonces.use)) -
 
 def main() -> None:
     """The node as it is, with the links taped from its first frame and the executors as soon as they are loaded."""
-    begin, load = sdh.node.begin, sdh.node.load_runtime
+    node: Any = sdh.node
+    begin, load = node.begin, node.load_runtime
     tapes: list[Tape] = []
 
     def begin_taped() -> Any:
@@ -93,8 +96,8 @@ def main() -> None:
         load(threads)
         tape_executors(tapes[0])
 
-    sdh.node.begin, sdh.node.load_runtime = begin_taped, load_taped
-    sdh.node.main()
+    node.begin, node.load_runtime = begin_taped, load_taped
+    node.main()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def out_of_step(fault: str, send: Send) -> Send:
 
 
 def main() -> None:
-    begin, serve = sdh.dealer.begin, dealing.serve
+    dealer: Any = sdh.dealer
+    begin, serve = dealer.begin, dealing.serve
     tapes: list[Tape] = []
 
     def begin_taped() -> Any:
@@ -46,8 +47,8 @@ def main() -> None:
     def serve_faulty(items: Any, seeds: Any, send: Send) -> None:
         serve(items, seeds, out_of_step(tapes[0].fault, send))
 
-    sdh.dealer.begin, dealing.serve = begin_taped, serve_faulty
-    sdh.dealer.main()
+    dealer.begin, dealing.serve = begin_taped, serve_faulty
+    dealer.main()
 
 
 if __name__ == "__main__":
