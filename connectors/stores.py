@@ -72,8 +72,9 @@ def publish(value: object, folder: Path, name: str) -> Path:
 
 
 def describe_public(path: Path, name: str, keys: Any = (), bounds: Mapping[str, Any] | None = None) -> TableFacts:
-    """The facts of a public table, measured, with its exact count and every unique column as a key. keys: of this table; bounds: by column.
+    """The facts of a public table, measured, with its exact count; every unique column is a key.
 
+    keys: of this table; bounds: by column.
     Raises as `describe`.
     """
     file = replace(from_path(path).files[0], table=name)

@@ -26,6 +26,7 @@ def explain(plan: Plan) -> str:
     else:
         lines += _release(plan.root, plan)
     lines += ["", "Revealed:", *(f"  {reveal}" for reveal in plan.reveals)]
+    lines += _floors(plan)
     lines += ["", "Known beforehand:", *_known(plan)]
     if plan.root is not None:
         lines += ["", "The dealer learns the sizes above and nothing else."]
@@ -98,6 +99,23 @@ def size(count: int) -> str:
             return f"{count:.3g} {unit}" if unit != "B" else f"{count} B"
         count = count / 1000  # type: ignore[assignment]
     raise AssertionError
+
+
+def _floors(plan: Plan) -> list[str]:
+    """What a floor of contributors does, and what it does not."""
+    read = {name.split(".")[0] for fragment in plan.placed.fragments for name in fragment.tables}
+    found = [
+        f"  {party.name}: every aggregate over its rows counts {party.policy.floor} contributors or shows nothing."
+        for party in plan.placed.catalog.parties
+        if party.policy.floor > 1 and party.name in read and party.name != plan.placed.question.client
+    ]
+    if not found:
+        return []
+    warning = (
+        "  A floor stops neither two questions one contributor apart, nor a total minus its groups, nor an expression that is"
+        " 0 for all but one: differential privacy does."
+    )
+    return ["", "Floors:", *found, warning]
 
 
 def _known(plan: Plan) -> list[str]:

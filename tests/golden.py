@@ -30,7 +30,8 @@ QUERIES = {
     "three": "SELECT count(*) AS rows, max(z.n) AS greatest FROM bank.accounts x JOIN shop.orders y ON x.id = y.id "
     "JOIN mill.sacks z ON z.id = x.id WHERE x.n + y.n > z.n",
     "local": "SELECT b, count(*) AS rows FROM bank.accounts GROUP BY b ORDER BY b",
-    "guarded": "SELECT CASE WHEN x.n > y.n THEN -x.small ELSE x.small // 2 END AS v FROM bank.branches x JOIN shop.orders y ON x.id = y.id",
+    "guarded": "SELECT CASE WHEN x.n > y.n THEN -x.small ELSE x.small // 2 END AS v "
+    "FROM bank.branches x JOIN shop.orders y ON x.id = y.id",
     "derived": "WITH w AS (SELECT k, sum(n) AS total FROM shop.orders GROUP BY k) "
     "SELECT sum(w.total * x.n) AS v FROM w JOIN bank.accounts x ON x.id = w.k WHERE w.total > x.n",
 }
