@@ -7,6 +7,7 @@ sorted, summed by prefix, the last row of each group kept, and neighbours subtra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -233,7 +234,7 @@ def _grouped(
 def _segmented(
     node: Aggregate,
     columns: _Columns,
-    moved: list[Shared | Bits],
+    moved: Sequence[Shared | Bits],
     first: int,
     flags: int,
     groups: _Groups,

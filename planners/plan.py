@@ -116,7 +116,8 @@ class Plan:
 
     def explain(self) -> str:
         """The plan as a tree: where each node runs, what it costs, what it reveals to whom, what is known beforehand."""
-        return explain.explain(self)
+        # pyright sees this file twice, here and through the link that sdh.planners is
+        return explain.explain(self)  # pyright: ignore[reportArgumentType]
 
 
 def place(question: Question, catalog: Catalog) -> Placed:

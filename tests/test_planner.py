@@ -157,7 +157,7 @@ AGGREGATES = "GRANT COMPARE, AGGREGATE ON accounts TO analyst"
 
 
 @pytest.mark.parametrize(("grants", "text", "missing"), [
-    (AGGREGATES, "SELECT o.id FROM shop.orders o, bank.accounts a, (SELECT count(*) AS c FROM nation) z WHERE a.x > o.x", "REVEAL"),
+    (AGGREGATES, "SELECT o.id FROM shop.orders o, bank.accounts a, (SELECT count(*) FROM nation) z WHERE a.x > o.x", "REVEAL"),
     ("GRANT AGGREGATE ON accounts TO analyst", "SELECT median(x) FROM bank.accounts", "EXTREMES"),
     ("GRANT AGGREGATE ON accounts TO analyst", "SELECT arg_max(x, y) FROM bank.accounts", "EXTREMES"),
     ("GRANT AGGREGATE ON accounts TO analyst", "SELECT sum(x) FROM bank.accounts GROUP BY id", "GROUP"),
