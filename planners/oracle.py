@@ -114,8 +114,8 @@ class Oracle:
             case (str() as type_, str() as text):
                 return f"CAST({literal(text)} AS {parse_type(type_)})"
             case bool() | int() | float():
-                type_name = self._connection.execute("SELECT typeof($x)", {"x": value}).fetchone()
-                return f"CAST({literal(str(value))} AS {type_name[0] if type_name else 'NULL'})"
+                [(type_name,)] = self._connection.execute("SELECT typeof($x)", {"x": value}).fetchall()
+                return f"CAST({literal(str(value))} AS {type_name})"
             case str():
                 return literal(value)
             case _:
