@@ -370,7 +370,7 @@ def test_hash_seeds_do_not_change_a_plan(tmp_path: Path) -> None:
     first, second = (planner.communicate(told)[0].splitlines() for planner in planners)
     assert first == second
     assert len(set(first)) > 25
-    assert sum(len(line) == 64 for line in first) > 25
+    assert sum(len(line) == 64 for line in first) > 20, "most are planned, not refused"
 
 
 def published(folder: Path) -> Catalog:
