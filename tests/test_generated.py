@@ -1,4 +1,4 @@
-"""More than 300 generated queries give DuckDB's rows and types through real processes, and every cross-party node ran on shares."""
+"""More than 300 generated queries give DuckDB's rows and types through real processes, each on shares across parties."""
 
 from __future__ import annotations
 
