@@ -93,7 +93,7 @@ def _route(session: Session, owner: int, source: Tensor | None, x: _Rows, rows_o
     """
     rows, count, width = x.rows, x.words.shape[1], x.octets.shape[1]
     dealt = session.draw_permutation(owner, rows, total, count, width)
-    tau = session.at(owner, lambda: _conjugate(dealt.order, source, rows, total))
+    tau = session.live(owner, lambda: _conjugate(dealt.order, source, rows, total))
     hidden = _mask(session, owner, x, dealt.words_in, dealt.octets_in)
     words, octets, told = session.hand_over(owner, hidden.words, hidden.octets, tau,
                                             ((rows, count), (rows, width), rows_out), "permutation masks")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -69,6 +70,7 @@ class Session:
         self._pairs = {peer: Source(seed(link.secret, digest)) for peer, link in self.links.items()}
         self._dealt = Source(seed(dealer.secret, digest)) if dealer is not None else None
         self._private = fresh_source()
+        self._prepared: deque[object] | None = None
         self._label, self._step, self._drawn = "", 0, 0
 
     @property
@@ -105,8 +107,25 @@ class Session:
         return body()
 
     def at(self, owner: int, work: Callable[[], T]) -> T | None:
-        """`work()` at its owner, None at the others and in a trace: the only place for clear data."""
+        """What `work` gives of clear data, at its owner; None at the others and in a trace.
+
+        After `prepare` it is what was worked out then: no such work lies between frames, where its time would tell
+        of the data (rule 8).
+        """
+        if self.rank != owner or self.tracing:
+            return None
+        return work() if self._prepared is None else cast(T, self._prepared.popleft())
+
+    def live(self, owner: int, work: Callable[[], T]) -> T | None:
+        """`work()` at its owner on what was dealt, which takes the same time for any data; None elsewhere."""
         return work() if self.rank == owner and not self.tracing else None
+
+    def prepare(self, program: Callable[[Session], object]) -> None:
+        """Do all of a program's work on clear data (`at`) now, before its first frame. Raises what that work does."""
+        preparing = PreparingSession(self)
+        with ShapesOnly():
+            program(preparing)
+        self._prepared = preparing.prepared
 
     # --- correlated randomness ---
 
@@ -209,7 +228,13 @@ class Session:
         address = self._next(Step()) + "/key"
         if self.tracing or self.rank not in (first, second) or first == second:
             return None
-        return self._pairs[second if self.rank == first else first].key(address)
+        if self._prepared is not None:
+            return cast(bytes, self._prepared.popleft())
+        return self.pair_source(second if self.rank == first else first).key(address)
+
+    def pair_source(self, peer: int) -> Source:
+        """The streams shared with one peer."""
+        return self._pairs[peer]
 
     def private_words(self, count: int) -> Tensor:
         """Words that no other process can predict."""
@@ -327,6 +352,30 @@ class TraceSession(Session):
 
     def _open(self, address: str, values: Sequence[Masked]) -> list[Tensor]:
         return [self._blank(tuple(value.share.shape)) for value in values]
+
+
+class PreparingSession(TraceSession):
+    """A trace at a party that has its inputs and its seeds: it does the work on clear data and keeps what that gives."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.parties, session.rank)
+        self._session = session
+        self.prepared: deque[object] = deque()
+
+    def at(self, owner: int, work: Callable[[], T]) -> T | None:
+        if self.rank != owner:
+            return None
+        found = work()
+        self.prepared.append(found)
+        return found
+
+    def pair_key(self, first: int, second: int) -> bytes | None:
+        address = self._next(Step()) + "/key"
+        if self.rank not in (first, second) or first == second:
+            return None
+        key = self._session.pair_source(second if self.rank == first else first).key(address)
+        self.prepared.append(key)
+        return key
 
 
 def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0) -> tuple[DealingList, Meter]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 import pyarrow as pa
-import torch
 
 from sdh.audit import Reveal
 from sdh.errors import InternalError
@@ -62,9 +61,12 @@ def encode(plan: Plan, party: str, tables: dict[int, pa.Table]) -> Inputs:
 
 def trace(plan: Plan, party: str) -> tuple[DealingList, Meter]:
     """The dealing list and the cost of the run at `party`, from sizes alone."""
-    rank = plan.placed.parties.index(party)
-    with torch.device("meta"):
-        return runtime.trace(lambda session: run(plan, session, None), plan.placed.parties, rank)
+    return runtime.trace(lambda session: run(plan, session, None), plan.placed.parties, plan.placed.parties.index(party))
+
+
+def prepare(plan: Plan, session: Session, inputs: Inputs) -> None:
+    """Sort, hash and place what this party knows in the clear, before the first frame. Raises KeyViolated, DataError."""
+    session.prepare(lambda preparing: run(plan, preparing, inputs))
 
 
 def run(plan: Plan, session: Session, inputs: Inputs | None) -> bytes:

@@ -146,6 +146,7 @@ class Part:
         session = Session(rank, plan.placed.parties, links, dealing_link, digest, expected=items)
         self.turn.operator = "the run on shares"
         try:
+            secure.prepare(plan, session, inputs)
             with Reporter(session.meter, planned.total.sent, self.say):
                 payload = secure.run(plan, session, inputs)
         finally:

@@ -417,3 +417,40 @@ def announced_maps(session: Session, draws: int) -> list[list[int]]:
     for link in session.links.values():
         del link.send
     return maps
+
+
+def prepared(session: Session, rows: int) -> list[int]:
+    """[works on clear data done before the first frame, done in all] of a join that was prepared."""
+    calls: list[int] = []
+    keys = torch.arange(rows) * 2
+
+    def clear(column: Tensor) -> Tensor:
+        calls.append(1)
+        return column
+
+    def program(at: Session) -> tuple[Bits, Any]:
+        usable = [at.at(rank, lambda: clear(keys >= 0)) for rank in (0, 1)]
+        probe = align_module.Side(0, rows, None if usable[0] is None else [keys], usable[0])
+        build = align_module.Side(1, rows, None if usable[1] is None else [keys], usable[1])
+        payload = at.share(1, keys if at.rank == 1 and not at.tracing else None, rows)
+        return align_module.align(at, probe, build, [32], [payload])
+
+    if session.tracing:
+        program(session)
+        return []
+    session.prepare(program)
+    before = len(calls)
+    match, _ = program(session)
+    assert bool(opened_bits(session, match).all())
+    return [before, len(calls)]
+
+
+def opened_bits(session: Session, found: Bits) -> Tensor:
+    """Bits added up by hand over the links, outside the trace."""
+    own = found.share.numpy().tobytes()
+    for link in session.links.values():
+        link.send("bits", own)
+    total = found.share.clone()
+    for link in session.links.values():
+        total ^= torch.frombuffer(bytearray(link.receive("bits", len(own))), dtype=torch.int64)
+    return shares.unpack(total, found.rows)

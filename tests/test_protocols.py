@@ -141,3 +141,7 @@ def test_costs_are_those_of_the_reference(two: Pool) -> None:
         assert measured[label][0] <= 1.1 * sent, label
         assert measured[label][1] <= 1.1 * dealt, label
         assert measured[label][2] <= rounds, label
+
+
+def test_work_on_clear_data_is_done_before_the_first_frame(two: Pool) -> None:
+    assert two.run(P + "prepared", rows=100) == [[1, 1], [1, 1]]
