@@ -144,10 +144,12 @@ def _flows(node: Node, walk: _Walk) -> dict[int, Flows]:
             flows = _flows(input, walk)
             walk.influences |= frozenset(flow for c in conjuncts(predicate) for flow in _as_condition(c, flows))
             return flows
-        case Sort(input) | Limit(input):
+        case Sort(input):
+            return _flows(input, walk)  # an order of what shows shows nothing; a hidden sort key counts as shown
+        case Limit(input):
             flows = _flows(input, walk)
-            for key in node.keys if isinstance(node, Sort) else ():
-                walk.influences |= {flow.then(Use.RANK, "ORDER BY") for flow in _of(key.expression, flows)}
+            for key in input.keys if isinstance(input, Sort) else ():
+                walk.influences |= {flow.then(Use.RANK, "LIMIT") for flow in _of(key.expression, flows)}
             return flows
         case Project(input, outputs):
             flows = _flows(input, walk)
