@@ -46,7 +46,8 @@ def script(hub: sdh.Hub, query: str) -> str:
     parts += [f"-- {name}\n{outline(node)}" for name, node in steps(bound(Question(query, "analyst"), catalog)[0])]
     explained = "\n".join(line for line in result.plan.explain().splitlines() if not line.startswith("Plan digest"))
     parts.append(f"-- explain\n{explained.strip()}")
-    parts.append("-- rows\n" + "\n".join("\t".join(repr(value) for value in row) for row in rows_of(result.arrow())))
+    rows = ["\t".join(repr(value) for value in row) for row in rows_of(result.arrow())]
+    parts.append("-- rows\n" + "\n".join(rows if "ORDER BY" in query else sorted(rows)))  # released rows are shuffled
     return "\n\n".join(parts) + "\n"
 
 
