@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sdh.errors import InternalError
-from sdh.executors.bits import Bits, and_, concat, not_, slice_
+from sdh.executors.bits import Bits, and_, concat, slice_
 from sdh.executors.dealing import Correlation
 from sdh.executors.runtime import CHUNK, Masked, Session
 from sdh.executors.shares import Shared, bits_of, planes, raw, words_of
@@ -69,10 +69,6 @@ def is_zero(session: Session, x: Shared, width: int) -> Bits:
 def is_zero_many(session: Session, values: Sequence[tuple[Shared, int]]) -> list[Bits]:
     """Whether several (value, width) of one row count are 0 mod 2^width, in one set of rounds a chunk."""
     return _chunked(session, "zero", values)
-
-
-def not_zero(session: Session, x: Shared, width: int) -> Bits:
-    return not_(session, is_zero(session, x, width))
 
 
 def _chunked(session: Session, what: str, values: Sequence[tuple[Shared, int]]) -> list[Bits]:

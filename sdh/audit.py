@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,10 +19,3 @@ class Reveal:
 
     def __str__(self) -> str:
         return f"{self.what} -> {self.to} ({self.reason})"
-
-    def to_message(self) -> dict[str, Any]:
-        return {"reason": self.reason, "what": self.what, "to": self.to}
-
-
-def reveal_from_message(message: dict[str, Any]) -> Reveal:
-    return Reveal(str(message["reason"]), str(message["what"]), str(message["to"]))
