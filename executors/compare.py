@@ -1,13 +1,11 @@
-"""Comparison and equality by masked opening (protocols.md section 2, m = 2, leaf-major bit planes).
+"""Comparison and equality by masked opening (protocols.md section 2, leaf-major bit planes).
 
 With c = x + r mod 2^k public, MSB(x) = c_msb ^ r_msb ^ borrow, where borrow says that the low k-1 bits of c are
-less than r's; x = 0 iff c = r. A block of two bits is compared by looking the public block up in the dealt one-hot
-of r's; blocks are combined in a tree of ANDs with a common operand.
-
-Bytes sent / dealt a row and rounds for two parties, B = ceil((k-1)/2) blocks, d = ceil(log2 B):
-(k + 3(B-1) - d) / 8, (3(k-1)/2 + 1 + 2(B-1) - d) / 8, 1 + d for `msb`; with B = ceil(k/2),
-(k + 2(B-1)) / 8, (3k/2 + B-1) / 8, 1 + ceil(log2 B) for `is_zero`. With n parties an opening costs n-1 times that.
-k = 33: 9.25 / 9.375 / 5. k = 64: 19 / 19 / 6; equality 15.75 / 15.875 / 6.
+less than r's; x = 0 iff c = r. A block of m bits is compared by looking the public block up in the dealt one-hot
+of r's (lookups.py); blocks are combined in a tree of nodes with r inputs (products.py). m and r follow from rows and
+network, bytes and rounds from both: planners/comparing.py. For two parties and many rows m = r = 2, which costs
+9.25 / 9.375 / 5 (bytes sent / dealt a row / rounds) at k = 33, 19 / 19 / 6 at k = 64, equality of 64 bits
+15.75 / 15.875 / 6; for few rows m = r = 4: three rounds up to k = 65. With n parties an opening costs n-1 times that.
 """
 
 from __future__ import annotations
@@ -22,8 +20,14 @@ from torch import Tensor
 from sdh.errors import InternalError
 from sdh.executors.bits import Bits, and_, concat, slice_
 from sdh.executors.dealing import Correlation
-from sdh.executors.runtime import CHUNK, Masked, Session
+from sdh.executors.lookups import look_up
+from sdh.executors.products import evaluate, plan
+from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
 from sdh.executors.shares import Shared, bits_of, planes, raw, words_of
+from sdh.planners.comparing import EQ, LT, Group, Tree, choose, levels
+
+Limb = tuple[Shared, Shared, int]
+"""x, y, and the bits that hold x - y."""
 
 
 def msb(session: Session, x: Shared, width: int) -> Bits:
@@ -36,13 +40,23 @@ def less(session: Session, x: Shared, y: Shared, width: int) -> Bits:
     return msb(session, raw(x) - raw(y), width)
 
 
-def less_many(session: Session, triples: Sequence[tuple[Shared, Shared, int]]) -> list[Bits]:
+def less_many(session: Session, triples: Sequence[Limb]) -> list[Bits]:
     """x < y for several (x, y, width) of one row count, in one set of rounds."""
     return msb_many(session, [(raw(x) - raw(y), width) for x, y, width in triples])
 
 
+def less_rows(session: Session, limbs: Sequence[Limb]) -> Bits:
+    """The order of rows of several limbs, highest first: lexicographic x < y. Full-range 64-bit columns are two limbs.
+
+    Limbs are in [0, 2^(width-1)), or the first is signed, so that x - y is 0 mod 2^(width-1) only if it is 0. The roots
+    of the limbs' trees meet in one more tree: lt = lt_hi ^ (eq_hi & lt_lo). Two limbs of 32 bits: 19.25 / 19.25 bytes
+    a row, 6 rounds.
+    """
+    return _chunked(session, "rows", [(raw(x) - raw(y), width) for x, y, width in limbs])[0]
+
+
 def less_wide(session: Session, x: Shared, y: Shared) -> Bits:
-    """x < y for any signed 64-bit values, by three signs in one batch and one AND.
+    """x < y for any signed 64-bit values on shares, by three signs in one batch and one AND.
 
     With d = x - y mod 2^64: less = d_s ^ ((x_s ^ y_s) & (x_s ^ d_s)): where the signs differ x_s decides, else d_s.
     """
@@ -52,13 +66,8 @@ def less_wide(session: Session, x: Shared, y: Shared) -> Bits:
 
 
 def msb_many(session: Session, values: Sequence[tuple[Shared, int]]) -> list[Bits]:
-    """The signs of several (value, width) of one row count, in one set of rounds a chunk.
-
-    1. Draw r mod 2^k, its one-hot blocks, its top bit and the tree's triples: one item. 2. Open c = x + r mod 2^k.
-    3. Look the blocks of c up: `lt` and `eq` of every block are local. 4. Combine neighbours, level by level:
-    lt = lt_hi ^ (eq_hi & lt_lo), eq = eq_hi & eq_lo; the lowest path needs no eq.
-    """
-    return _chunked(session, "msb", values)
+    """The signs of several (value, width) of one row count, in one set of rounds a chunk."""
+    return _chunked(session, "signs", values)
 
 
 def is_zero(session: Session, x: Shared, width: int) -> Bits:
@@ -68,10 +77,15 @@ def is_zero(session: Session, x: Shared, width: int) -> Bits:
 
 def is_zero_many(session: Session, values: Sequence[tuple[Shared, int]]) -> list[Bits]:
     """Whether several (value, width) of one row count are 0 mod 2^width, in one set of rounds a chunk."""
-    return _chunked(session, "zero", values)
+    return _chunked(session, "zeros", values)
+
+
+_FEW = 1 << 12
+"""Below this many rows, values of one width are compared as one column: few words, few array operations."""
 
 
 def _chunked(session: Session, what: str, values: Sequence[tuple[Shared, int]]) -> list[Bits]:
+    """Each chunk's outcomes in row order: one for every value, or for rows one in all."""
     if not values:
         return []
     widths = tuple(width for _, width in values)
@@ -79,177 +93,163 @@ def _chunked(session: Session, what: str, values: Sequence[tuple[Shared, int]]) 
     rows = len(columns[0])
     if any(len(column) != rows for column in columns) or not all(1 <= width <= 64 for width in widths):
         raise InternalError("Values compared together have one row count and 1 to 64 bits.")
-    if len(columns) > 1 and len(set(widths)) == 1 and rows < _FEW:
+    if what != "rows" and len(columns) > 1 and len(set(widths)) == 1 and rows < _FEW:
         [met] = _chunked(session, what, [(torch.cat(columns), widths[0])])
         return [slice_(met, index * rows, (index + 1) * rows) for index in range(len(columns))]
+    tree = choose(rows * len(columns), max(widths), session.network)
     step = max(64, CHUNK // len(values) // 64 * 64)
-    body = _msb_chunk if what == "msb" else _zero_chunk
-    chunks: list[list[Bits]] = []
+    jobs = []
     for start in range(0, max(rows, 1), step):
         part = [column[start:start + step] for column in columns]
-        chunks.append(session.once((what, widths, len(part[0])), partial(body, session, part, widths)))
-    if len(chunks) == 1:
-        return chunks[0]
-    return [concat([chunk[index] for chunk in chunks]) for index in range(len(values))]
+        jobs.append(Job((what, widths, tree, len(part[0])), partial(compare_chunk, session, what, part, widths, tree)))
+    chunks = session.interleave(jobs)
+    return chunks[0] if len(chunks) == 1 else [concat(parts) for parts in zip(*chunks, strict=True)]
 
 
-_FEW = 1 << 12
-"""Below this many rows, values of one width are compared as one column: few words, few array operations."""
-
-
-# --- the sign ---
-
-def _msb_chunk(session: Session, values: list[Tensor], widths: tuple[int, ...]) -> list[Bits]:
-    rows, words = len(values[0]), words_of(len(values[0]))
-    trees = [(width - 1 + 1) // 2 for width in widths]
-    levels = _levels(trees)
-    group = [Correlation("masked", rows, width) for width in widths]
-    for full, lowest in levels:
-        group += [Correlation("common", full * words), Correlation("and", lowest * words)]
-    drawn = session.draw(*group)
-    masked = drawn[:len(values)]
-    opened = session.open_masked([Masked(value + r, width) for value, (r, _), width
-                                  in zip(values, masked, widths, strict=True)], "masked comparison")
-    signs, leaves = [], []
-    for c, (_, hot), width in zip(opened, masked, widths, strict=True):
-        bit_planes = planes(c, width)
-        top = bit_planes[-1] ^ hot[-1] if session.rank == 0 else hot[-1]
-        signs.append(top)
-        leaves.append(_look_up_less(session, bit_planes[:-1], hot[:-1]))
-    triples = drawn[len(values):]
-    for level in range(len(levels)):
-        leaves = _combine_less(session, leaves, triples[2 * level], triples[2 * level + 1])
-    return [bits_of(top ^ lt[0] if len(lt) else top, rows) for top, (lt, _) in zip(signs, leaves, strict=True)]
-
-
-def _levels(blocks: Sequence[int]) -> list[tuple[int, int]]:
-    """For each level of trees of these many leaves: nodes that open three values, and nodes on lowest paths."""
-    counts, levels = list(blocks), []
-    while any(count > 1 for count in counts):
-        lowest = sum(count > 1 for count in counts)
-        levels.append((sum(count // 2 for count in counts) - lowest, lowest))
-        counts = [(count + 1) // 2 for count in counts]
-    return levels
-
-
-class _Less(NamedTuple):
-    """Planes of a tree's nodes from the lowest block up; eq[0] is never used."""
+class _Nodes(NamedTuple):
+    """Planes of a tree's nodes, [nodes, words], from the lowest up. Trees for lt alone have no eq of node 0; trees for
+    eq alone have no lt."""
 
     lt: Tensor
     eq: Tensor
+    outputs: int
+
+    @property
+    def count(self) -> int:
+        return len(self.eq) + (self.outputs == LT)
+
+    def equal(self, start: int, stop: int) -> Tensor:
+        shift = self.outputs == LT
+        return self.eq[start - shift:stop - shift]
 
 
-def _look_up_less(session: Session, c: Tensor, hot: Tensor) -> _Less:
-    """For every block of public planes c: shares of c < r and c = r, from the one-hot of r without entry 0.
+def compare_chunk(session: Session, what: str, columns: list[Tensor], widths: tuple[int, ...], tree: Tree) -> Rounds[list[Bits]]:
+    """The body of all comparisons on one chunk; the columns are differences.
 
-    lt = e3 & ~(c1 & c0) ^ e2 & ~c1 ^ e1 & ~c1 & ~c0; eq = (entry c), with e0 = 1 ^ e1 ^ e2 ^ e3.
+    1. Draw r mod 2^k, its one-hot blocks, its top bit and all nodes' products: one item. 2. Open c = x + r mod 2^k.
+    3. Look the blocks of c up: `lt` and `eq` of every block are local. 4. Combine the nodes, level by level.
+    5. A sign is the borrow ^ c_msb ^ r_msb. For rows, the limbs' signs and equalities meet in one more tree.
     """
-    blocks, whole = (len(c) + 1) // 2, len(c) // 2
-    low, high = c[0::2], c[1::2]
-    e1, e2, e3 = hot[:blocks], hot[blocks:blocks + whole], hot[blocks + whole:]
-    not_low, not_high = ~low, ~high
-    lt, eq = e1 & not_low, _equal_blocks(session, low, high, not_low, not_high, e1, e2, e3)
-    lt[:whole] &= not_high
-    lt[:whole] ^= (e2 & not_high) ^ (e3 & (not_low[:whole] | not_high))
-    return _Less(lt, eq)
+    rows, words = len(columns[0]), words_of(len(columns[0]))
+    first, kind = session.rank == 0, "equal" if what == "zeros" else "masked"
+    outputs = [_outputs(what, place, len(widths)) for place in range(len(widths))]
+    bits = [width if what == "zeros" else width - 1 for width in widths]
+    counts = [(max(1, -(-low // tree.block)), wanted) for low, wanted in zip(bits, outputs, strict=True)]
+    inner = _plan(counts, tree.arity)
+    outer = _plan([(len(widths), LT)] if what == "rows" else [], tree.arity)
+    drawn = session.draw(*(Correlation(kind, rows, width, tree.block) for width in widths),
+                         *(one for level in [*inner, *outer] for one in _correlations(level, words)))
+    masked, dealt = drawn[:len(widths)], drawn[len(widths):]
+    opened = yield Opening([Masked(column + r, width) for column, (r, _), width in zip(columns, masked, widths, strict=True)],
+                           "masked comparison")
+    public = [planes(c, width) for c, width in zip(opened, widths, strict=True)]
+    nodes = []
+    for c, (_, hot), low, wanted in zip(public, masked, bits, outputs, strict=True):
+        lt, eq = look_up(c[:low], hot, tree.block, wanted, first=first)
+        nodes.append(_Nodes(lt, eq[1:] if wanted == LT else eq, wanted))
+    for level in inner:
+        here, dealt = _split(dealt, level)
+        nodes = yield from _combine(session, level, nodes, here)
+    if what == "zeros":
+        return [bits_of(node.eq[0], rows) for node in nodes]
+    signs = [node.lt[0] ^ (hot[-1] ^ c[-1] if first else hot[-1]) for node, c, (_, hot) in zip(nodes, public, masked, strict=True)]
+    if what == "signs":
+        return [bits_of(sign, rows) for sign in signs]
+    met = [_Nodes(torch.stack(signs[::-1]), torch.stack([node.eq[0] for node in nodes[-2::-1]]) if len(nodes) > 1
+                  else signs[0].new_empty((0, words)), LT)]
+    for level in outer:
+        here, dealt = _split(dealt, level)
+        met = yield from _combine(session, level, met, here)
+    return [bits_of(met[0].lt[0], rows)]
 
 
-def _equal_blocks(session: Session, low: Tensor, high: Tensor, not_low: Tensor, not_high: Tensor,
-                  e1: Tensor, e2: Tensor, e3: Tensor) -> Tensor:
-    """Entry c: e0 & ~c1 & ~c0 ^ e1 & ~c1 & c0 ^ ... = [~c1 & ~c0] ^ e1 & ~c1 ^ e2 & ~c0 ^ e3 & ~(c1 ^ c0)."""
-    whole = len(high)
-    eq = e1.clone()
-    eq[:whole] &= not_high
-    eq[:whole] ^= (e2 & not_low[:whole]) ^ (e3 & ~(low[:whole] ^ high))
-    if session.rank == 0:
-        eq ^= not_low
-        eq[:whole] ^= not_low[:whole] & ~not_high
-    return eq
+def _outputs(what: str, place: int, limbs: int) -> int:
+    """What the tree of a value gives; the lowest limb of rows needs no eq."""
+    if what == "zeros":
+        return EQ
+    return LT if what == "signs" or place == limbs - 1 else LT | EQ
 
 
-def _combine_less(session: Session, trees: list[_Less], common: list[Tensor], lone: list[Tensor]) -> list[_Less]:
-    """One level: nodes (2i, 2i+1) meet. Per node 3 opened words a word, 2 on the lowest path."""
-    live = [tree for tree in trees if len(tree.lt) > 1]
-    pairs = [len(tree.lt) // 2 for tree in live]
-    first_eq = torch.cat([tree.eq[1] for tree in live])
-    first_lt = torch.cat([tree.lt[0] for tree in live])
-    high = _flat([tree.eq[3:2 * pair:2] for tree, pair in zip(live, pairs, strict=True)])
-    low = torch.stack([_flat([tree.lt[2:2 * pair:2] for tree, pair in zip(live, pairs, strict=True)]),
-                       _flat([tree.eq[2:2 * pair:2] for tree, pair in zip(live, pairs, strict=True)])])
-    (a, b, ab), (x, y, xy) = common, lone
-    d, e, f, g = session.open_masked([Masked(high ^ a, xor=True), Masked(low ^ b, xor=True),
-                                      Masked(first_eq ^ x, xor=True), Masked(first_lt ^ y, xor=True)],
-                                     "comparison tree triples")
-    met = _finish(session, a, b, ab, d, e)
-    first = _finish(session, x, y, xy, f, g)
-    return _spread(trees, met, first)
+Level = list[tuple[tuple[int, int], list[tuple[int, Group]]]]
+"""By (arity, outputs): (tree, group of its nodes). One correlation each."""
 
 
-def _finish(session: Session, a: Tensor, b: Tensor, ab: Tensor, d: Tensor, e: Tensor) -> Tensor:
-    """ab ^ d & b ^ e & a ^ d & e = (a ^ d) & (b ^ e), d broadcast over e."""
-    out = ab ^ (b & d)
-    out ^= e & (a ^ d) if session.rank == 0 else e & a
-    return out
-
-
-def _spread(trees: list[_Less], met: Tensor, first: Tensor) -> list[_Less]:
-    found, words = [], trees[0].lt.shape[1]
-    place = lone = 0
-    for lt, eq in trees:
-        count = len(lt)
-        if count < 2:
-            found.append(_Less(lt, eq))
-            continue
-        more = count // 2 - 1
-        inner = met[:, place:place + more * words].reshape(2, more, words)
-        bottom = first[lone:lone + words].reshape(1, words)
-        place, lone = place + more * words, lone + words
-        over = slice(2 * (count // 2), count)
-        up = lt[3:2 * (count // 2):2] ^ inner[0]
-        found.append(_Less(torch.cat([lt[1:2] ^ bottom, up, lt[over]]), torch.cat([eq[0:1], inner[1], eq[over]])))
+def _plan(counts: Sequence[tuple[int, int]], arity: int) -> list[Level]:
+    """The levels of several trees of (leaves, outputs) side by side."""
+    trees = [levels(leaves, outputs, arity) for leaves, outputs in counts]
+    found = []
+    for depth in range(max((len(tree) for tree in trees), default=0)):
+        level: dict[tuple[int, int], list[tuple[int, Group]]] = {}
+        for index, tree in enumerate(trees):
+            for group in tree[depth] if depth < len(tree) else ():
+                level.setdefault((group.arity, group.outputs), []).append((index, group))
+        found.append(sorted(level.items(), key=lambda item: item[0]))
     return found
 
 
-def _flat(parts: list[Tensor]) -> Tensor:
-    return parts[0].reshape(-1) if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+def _correlations(level: Level, words: int) -> list[Correlation]:
+    return [Correlation("node", words * sum(group.nodes for _, group in groups), arity, outputs)
+            for (arity, outputs), groups in level]
 
 
-# --- equality ---
-
-def _zero_chunk(session: Session, values: list[Tensor], widths: tuple[int, ...]) -> list[Bits]:
-    rows, words = len(values[0]), words_of(len(values[0]))
-    counts = [(width + 1) // 2 for width in widths]
-    group = [Correlation("equal", rows, width) for width in widths]
-    while any(count > 1 for count in counts):
-        group.append(Correlation("and", sum(count // 2 for count in counts) * words))
-        counts = [(count + 1) // 2 for count in counts]
-    drawn = session.draw(*group)
-    masked = drawn[:len(values)]
-    opened = session.open_masked([Masked(value + r, width) for value, (r, _), width
-                                  in zip(values, masked, widths, strict=True)], "masked equality")
-    leaves = [_look_up_equal(session, planes(c, width), hot)
-              for c, (_, hot), width in zip(opened, masked, widths, strict=True)]
-    for triple in drawn[len(values):]:
-        leaves = _combine_equal(session, leaves, triple)
-    return [bits_of(leaf[0], rows) for leaf in leaves]
+def _split(dealt: list[list[Tensor]], level: Level) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+    return dealt[:len(level)], dealt[len(level):]
 
 
-def _look_up_equal(session: Session, c: Tensor, hot: Tensor) -> Tensor:
-    blocks, whole = (len(c) + 1) // 2, len(c) // 2
-    low, high = c[0::2], c[1::2]
-    return _equal_blocks(session, low, high, ~low, ~high, hot[:blocks], hot[blocks:blocks + whole],
-                         hot[blocks + whole:])
+class _Met(NamedTuple):
+    """What a group's nodes gave: for the inputs from `first` up to `stop`."""
+
+    first: int
+    stop: int
+    lt: Tensor | None
+    eq: Tensor | None
 
 
-def _combine_equal(session: Session, trees: list[Tensor], triple: list[Tensor]) -> list[Tensor]:
-    x = _flat([tree[0:2 * (len(tree) // 2):2] for tree in trees])
-    y = _flat([tree[1:2 * (len(tree) // 2):2] for tree in trees])
-    a, b, ab = triple
-    d, e = session.open_masked([Masked(x ^ a, xor=True), Masked(y ^ b, xor=True)], "equality tree triples")
-    met = _finish(session, a, b, ab, d, e)
-    found, place, words = [], 0, trees[0].shape[1]
-    for tree in trees:
-        half = len(tree) // 2
-        found.append(torch.cat([met[place:place + half * words].reshape(half, words), tree[2 * half:]]))
-        place += half * words
-    return found
+def _combine(session: Session, level: Level, trees: list[_Nodes], dealt: list[list[Tensor]]) -> Rounds[list[_Nodes]]:
+    """One level of all trees, one round."""
+    inputs = [_variables(key, groups, trees) for key, groups in level]
+    opened = yield Opening([Masked(values.bitwise_xor_(masks), xor=True) for values, (masks, _) in zip(inputs, dealt, strict=True)],
+                           "products of a comparison tree")
+    met: list[list[_Met]] = [[] for _ in trees]
+    for ((arity, outputs), groups), (masks, products), values in zip(level, dealt, opened, strict=True):
+        outcomes = evaluate(arity, outputs, masks, products, values, first=session.rank == 0)
+        place = 0
+        for index, group in groups:
+            size = group.nodes * trees[index].eq.shape[1]
+            parts = [outcome[place:place + size].reshape(group.nodes, -1) for outcome in outcomes]
+            met[index].append(_outcome(trees[index], group, parts))
+            place += size
+    return [_next_level(tree, found) if found else tree for tree, found in zip(trees, met, strict=True)]
+
+
+def _variables(key: tuple[int, int], groups: list[tuple[int, Group]], trees: list[_Nodes]) -> Tensor:
+    """The inputs of a level's nodes of one kind as [variables, nodes * words], in the order of products.plan."""
+    arity, outputs = key
+    table, columns = plan(arity, outputs), []
+    for index, group in groups:
+        tree, stop = trees[index], group.first + group.nodes * arity
+        words = tree.eq.shape[1]
+        lowest = outputs == LT   # the one node whose lowest eq is not there
+        eq = tree.equal(group.first + lowest, stop).reshape(group.nodes, arity - lowest, words)
+        lt = tree.lt[group.first:stop].reshape(group.nodes, arity, words)[:, :table.lts] if table.lts else eq[:, :0]
+        columns.append(torch.cat([lt, eq], dim=1).transpose(0, 1).reshape(table.variables, group.nodes * words))
+    return torch.cat(columns, dim=1)
+
+
+def _outcome(tree: _Nodes, group: Group, parts: list[Tensor]) -> _Met:
+    """The outputs of a group's nodes; lt takes in the highest input's."""
+    stop, lt, eq = group.first + group.nodes * group.arity, None, None
+    if group.outputs & LT:
+        lt = parts[0].bitwise_xor_(tree.lt[group.first + group.arity - 1:stop:group.arity])
+    if group.outputs & EQ:
+        eq = parts[-1]
+    return _Met(group.first, stop, lt, eq)
+
+
+def _next_level(tree: _Nodes, met: list[_Met]) -> _Nodes:
+    """The nodes from the lowest up; a last input that met no other passes."""
+    met = sorted(met, key=lambda part: part.first)
+    alone = met[-1].stop < tree.count
+    lt = [part.lt for part in met if part.lt is not None] + ([tree.lt[-1:]] if alone and len(tree.lt) else [])
+    eq = [part.eq for part in met if part.eq is not None] + ([tree.eq[-1:]] if alone else [])
+    return _Nodes(torch.cat(lt) if lt else tree.lt, torch.cat(eq) if eq else tree.eq[:0], tree.outputs)

@@ -5,9 +5,9 @@
 | triple | a, b | a * b (8) |
 | square | a | a * a (8) |
 | and (rows = words) | a, b | a & b (8 a word) |
-| common (rows = words) | a, b1, b2 | a & b1, a & b2 (16 a word) |
-| masked, width k | r | one-hot of each 2-bit block of r's low k-1 bits without entry 0, top bit ((3(k-1)/2 + 1) / 8) |
-| equal, width k | r | the one-hots of all k bits (1.5 k / 8) |
+| node (rows = words), arity `width`, outputs `count` | masks of its variables | their products, as products.plan says |
+| masked, width k, blocks of `count` = m bits | r | one-hot of each block of r's low k-1 bits without entry 0, top bit |
+| equal, width k, blocks of `count` = m bits | r | the one-hots of all k bits ((2^m - 1) k / 8m) |
 | bits, width k | r | its k bits (k / 8) |
 | bit | XOR-shared bit r | r in the ring (8) |
 | mux, of `count` values | XOR-shared bit r, a_1.. | r, r * a_1.. in the ring (8 + 8 count) |
@@ -27,6 +27,8 @@ import numpy as np
 
 from sdh.errors import InternalError, ProtocolError
 from sdh.executors.packing import planes, unpack_bits, words_of
+from sdh.executors.products import plan as node_plan
+from sdh.executors.products import products
 from sdh.executors.streams import Words
 
 Shape = tuple[int, ...]
@@ -36,8 +38,9 @@ Shape = tuple[int, ...]
 class Correlation:
     """One kind of correlated randomness and its public sizes.
 
-    `width`: bits k (masked, equal, bits); bytes of XOR fields (permute). `count`: values under one bit (mux); ring
-    words a row (permute). `owner` knows the permutation, of `total` positions, into which `rows` rows go.
+    `width`: bits k (masked, equal, bits); inputs of a node; bytes of XOR fields (permute). `count`: bits of a block
+    (masked, equal); a node's outputs; values under one bit (mux); ring words a row (permute). `owner` knows the
+    permutation, of `total` positions, into which `rows` rows go.
     """
 
     kind: str
@@ -62,9 +65,12 @@ class Correlation:
             raise malformed()
         if rows < 0 or width < 0 or count < 0 or total < 0 or (kind in _WIDE and not 1 <= width <= 64):
             raise malformed()
+        if (kind in _BLOCKS and count not in (1, 2, 4)) or (kind == "node" and not (2 <= width <= 4 and 1 <= count <= 3)):
+            raise malformed()
         if (kind == "permute") != (owner >= 0) or (kind == "permute" and total < rows):
             raise malformed()
         return Correlation(kind, rows, width, count, owner, total)
+
 
 def malformed() -> ProtocolError:
     return ProtocolError("The dealing list is malformed.")
@@ -93,9 +99,10 @@ def _bits(*shape: int) -> Part:
     return Part(shape, True)
 
 
-def _hot_planes(width: int) -> int:
-    """Planes of the one-hots, without entry 0, of the 2-bit blocks of `width` bits."""
-    return width // 2 * 3 + width % 2
+def hot_planes(width: int, block: int) -> tuple[int, int]:
+    """Planes of the one-hots, without entry 0, of `width` bits in blocks of `block`: of whole blocks, of the rest."""
+    whole, rest = divmod(width, block)
+    return whole * ((1 << block) - 1), (1 << rest) - 1
 
 
 def layout(correlation: Correlation) -> Layout:
@@ -109,12 +116,13 @@ def layout(correlation: Correlation) -> Layout:
             return (_ring(rows),), (_ring(rows),)
         case "and":
             return (_bits(rows), _bits(rows)), (_bits(rows),)
-        case "common":
-            return (_bits(rows), _bits(2, rows)), (_bits(2, rows),)
+        case "node":
+            table = node_plan(width, count)
+            return (_bits(table.variables, rows),), (_bits(len(table.monomials), rows),)
         case "masked":
-            return (_ring(rows),), (_bits(_hot_planes(width - 1) + 1, words),)
+            return (_ring(rows),), (_bits(sum(hot_planes(width - 1, count)) + 1, words),)
         case "equal":
-            return (_ring(rows),), (_bits(_hot_planes(width), words),)
+            return (_ring(rows),), (_bits(sum(hot_planes(width, count)), words),)
         case "bits":
             return (_ring(rows),), (_bits(width, words),)
         case "bit":
@@ -125,21 +133,34 @@ def layout(correlation: Correlation) -> Layout:
             raise InternalError(f"No layout for correlation {correlation.kind!r}.")
 
 
-def _one_hot(bit_planes: Words) -> Words:
-    """Planes e1 of every block, then e2 and e3 of every 2-bit block, of [width, words] bit planes."""
-    blocks, whole = (len(bit_planes) + 1) // 2, len(bit_planes) // 2
-    low, high = bit_planes[0::2], bit_planes[1::2]
-    out = np.empty((blocks + 2 * whole, bit_planes.shape[1]), dtype="<i8")
-    out[:blocks] = low
-    out[:whole] &= ~high
-    out[blocks:blocks + whole] = high & ~low[:whole]
-    out[blocks + whole:] = high & low[:whole]
-    return out
+def _one_hot(bit_planes: Words, block: int) -> list[Words]:
+    """Planes entry-major: entry 1 of every whole block, entry 2, ...; then the entries of the shorter top block."""
+    words, (blocks, rest) = bit_planes.shape[1], divmod(len(bit_planes), block)
+    parts = [bit_planes[:blocks * block].reshape(blocks, block, words).swapaxes(0, 1),
+             bit_planes[blocks * block:].reshape(rest, 1, words)]
+    return [entries for part in parts for entries in _entries(part)[1:]]
+
+
+def _entries(bits: Words) -> list[Words]:
+    """The one-hot of every block: bits [block, blocks, words], lowest first; entry i in place i."""
+    found = [np.full(bits.shape[1:], -1, dtype="<i8")]
+    for bit in bits:
+        high = [entry & bit for entry in found]
+        found = [entry ^ upper for entry, upper in zip(found, high, strict=True)] + high
+    return found
 
 
 def _masked(correlation: Correlation, free: list[Words]) -> list[Words]:
     bit_planes = planes(free[0], correlation.width)
-    return [np.concatenate([_one_hot(bit_planes[:-1]), bit_planes[-1:]])]
+    return [np.concatenate([*_one_hot(bit_planes[:-1], correlation.count), bit_planes[-1:]])]
+
+
+def _equal(correlation: Correlation, free: list[Words]) -> list[Words]:
+    return [np.concatenate(_one_hot(planes(free[0], correlation.width), correlation.count))]
+
+
+def _node(correlation: Correlation, free: list[Words]) -> list[Words]:
+    return [np.stack(products(correlation.width, correlation.count, list(free[0])))]
 
 
 def _bit(correlation: Correlation, free: list[Words]) -> Words:
@@ -155,15 +176,16 @@ KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "triple": lambda _, free: [free[0] * free[1]],
     "square": lambda _, free: [free[0] * free[0]],
     "and": lambda _, free: [free[0] & free[1]],
-    "common": lambda _, free: [free[0] & free[1]],
+    "node": _node,
     "masked": _masked,
-    "equal": lambda c, free: [_one_hot(planes(free[0], c.width))],
+    "equal": _equal,
     "bits": lambda c, free: [planes(free[0], c.width)],
     "bit": lambda c, free: [_bit(c, free)],
     "mux": _mux,
     "permute": lambda c, free: [],
 }
 _WIDE = ("masked", "equal", "bits")
+_BLOCKS = ("masked", "equal")
 
 
 def correction_bytes(correlation: Correlation) -> int:

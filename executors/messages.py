@@ -31,37 +31,51 @@ class Masked:
         return self.share.numel(), self.width
 
 
-def open_among(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> list[Tensor]:
-    """Send the low `width` bits of every share to all peers, add up theirs: the opened values mod 2^width."""
-    if all(value.xor and value.width == 64 for value in values):
-        return _open_words(links, address, values)
-    plan = [value.size for value in values]
-    totals = [value.share.reshape(-1).contiguous() for value in values]
-    mine = packing.pack_values([share.numpy() for share in totals], [value.width for value in values])
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An opening whose own shares are on their way: what was sent, and the address at which the others' come."""
+
+    address: str
+    values: Sequence[Masked]
+    totals: list[Tensor]
+    size: int
+
+
+def post(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> Posted:
+    """Send the low `width` bits of every share to all peers."""
+    if _whole(values):
+        totals = [torch.cat([value.share.reshape(-1) for value in values])]
+        mine = totals[0].numpy().view(np.uint8)
+    else:
+        totals = [value.share.reshape(-1).contiguous() for value in values]
+        mine = packing.pack_values([share.numpy() for share in totals], [value.width for value in values])
     for link in links.values():
         link.send(address, mine.data)
+    return Posted(address, values, totals, len(mine))
+
+
+def collect(links: Mapping[int, Link], posted: Posted) -> list[Tensor]:
+    """Add up the others' shares: the opened values mod 2^width."""
+    values, totals = posted.values, posted.totals
+    whole = _whole(values)
     for link in links.values():
-        buffer = np.empty(len(mine), dtype=np.uint8)
-        link.receive_into(address, buffer.data)
-        parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, plan)]
+        buffer = np.empty(posted.size, dtype=np.uint8)
+        link.receive_into(posted.address, buffer.data)
+        if whole:
+            totals = [torch.from_numpy(buffer.view("<i8")).bitwise_xor_(totals[0])]
+            continue
+        parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, [value.size for value in values])]
         totals = [part.bitwise_xor_(total) if value.xor else part.add_(total)
                   for value, total, part in zip(values, totals, parts, strict=True)]
+    if whole:
+        totals = split(totals[0], [value.share.numel() for value in values])
     return [(total if value.width == 64 else total & ((1 << value.width) - 1)).reshape(value.share.shape)
             for value, total in zip(values, totals, strict=True)]
 
 
-def _open_words(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> list[Tensor]:
-    """The same where all are whole XOR words: one array, no packing."""
-    total = torch.cat([value.share.reshape(-1) for value in values])
-    mine = total.numpy().view(np.uint8)
-    for link in links.values():
-        link.send(address, mine.data)
-    for link in links.values():
-        buffer = np.empty(len(mine), dtype=np.uint8)
-        link.receive_into(address, buffer.data)
-        total = torch.from_numpy(buffer.view("<i8")).bitwise_xor_(total)
-    parts = split(total, [value.share.numel() for value in values])
-    return [part.reshape(value.share.shape) for part, value in zip(parts, values, strict=True)]
+def _whole(values: Sequence[Masked]) -> bool:
+    """Whether all are whole XOR words: one array, no packing."""
+    return all(value.xor and value.width == 64 for value in values)
 
 
 def give_rows(link: Link, address: str, words: Tensor, octets: Tensor, announced: int) -> Tensor:

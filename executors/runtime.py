@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from functools import partial
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,18 +23,42 @@ from sdh.connectors.wire import expand as hkdf
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
-from sdh.executors.messages import Masked, give_rows, open_among, take_rows
+from sdh.executors.messages import Masked, Posted, collect, give_rows, post, take_rows
 from sdh.executors.metering import Cost, Meter, Step
 from sdh.executors.shapes import ShapesOnly
 from sdh.executors.shares import Bits
 from sdh.executors.streams import Source, Stream, fresh_source
+from sdh.planners.comparing import LOCAL, Network
 
-__all__ = ["CHUNK", "Cost", "Masked", "Meter", "Permutation", "Session", "TraceSession", "check_list", "seed", "trace"]
+__all__ = ["CHUNK", "WINDOW", "Cost", "Job", "Masked", "Meter", "Opening", "Permutation", "Rounds", "Session",
+           "TraceSession", "check_list", "seed", "trace"]
 
 T = TypeVar("T")
 
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Rows of a comparison that are worked on at a time: memory stays bounded. Part of the plan digest."""
+WINDOW = 4
+"""Chunks under way at a time: while one waits for its opening, the others compute and their randomness is dealt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What one round of a protocol opens, and what hides it (`Session.open_masked`)."""
+
+    values: Sequence[Masked]
+    hidden_by: str
+
+
+Rounds = Generator[Opening, list[Tensor], T]
+"""The body of a protocol on one chunk: it yields each opening and is sent what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """One chunk's protocol. Equal `key`s (its name, row counts, widths) have equal steps; no `at` inside."""
+
+    key: Hashable
+    body: Callable[[], Rounds[T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +87,10 @@ class Session:
     tracing = False
 
     def __init__(self, rank: int, parties: Sequence[str], links: Mapping[int, Link], dealer: Link | None,
-                 digest: bytes, *, expected: DealingList | None = None, device: str = "cpu") -> None:
+                 digest: bytes, *, expected: DealingList | None = None, device: str = "cpu",
+                 network: Network = LOCAL) -> None:
         self.rank, self.parties, self.links, self.dealer = rank, tuple(parties), dict(links), dealer
-        self.device = torch.device(device)
+        self.device, self.network = torch.device(device), network
         self.meter, self.items = Meter(), DealingList()
         self._expected = expected
         self._pairs = {peer: Source(seed(link.secret, digest)) for peer, link in self.links.items()}
@@ -72,6 +98,7 @@ class Session:
         self._private = fresh_source()
         self._prepared: deque[object] | None = None
         self._label, self._step, self._drawn = "", 0, 0
+        self._sent_depth = self._known_depth = 0
 
     @property
     def count(self) -> int:
@@ -252,13 +279,58 @@ class Session:
         Returns int64 values mod 2^width (zero-extended), or XOR words, of each share's shape.
         Bytes: (n - 1) * sum(rows * width / 8).
         """
-        assert hidden_by, "say which mask or shuffle hides the values"
-        size = packing.packed_bytes([value.size for value in values])
-        address = self._next(Step(sent=size * (self.count - 1), rounds=1)) + "/open"
-        return self._open(address, values)
+        return self._collect(*self._post(Opening(values, hidden_by)))
 
-    def _open(self, address: str, values: Sequence[Masked]) -> list[Tensor]:
-        return open_among(self.links, address, values)
+    def interleave(self, jobs: Sequence[Job[T]]) -> list[T]:
+        """Run the jobs, up to WINDOW at a time, and return what each gives.
+
+        The order of steps follows from the jobs alone: job by job each goes on to its next opening, which is sent at
+        once and waited for when its turn comes again.
+        """
+        found: dict[int, T] = {}
+        live: deque[tuple[int, Rounds[T], Posted, int]] = deque()
+        started = 0
+
+        def advance(index: int, body: Rounds[T], opened: list[Tensor] | None) -> None:
+            try:
+                opening = next(body) if opened is None else body.send(opened)
+            except StopIteration as end:
+                found[index] = end.value
+            else:
+                live.append((index, body, *self._post(opening)))
+
+        while live or started < len(jobs):
+            if started < len(jobs) and len(live) < WINDOW:
+                advance(started, jobs[started].body(), None)
+                started += 1
+            else:
+                index, body, posted, depth = live.popleft()
+                advance(index, body, self._collect(posted, depth))
+        return [found[index] for index in range(len(jobs))]
+
+    def _post(self, opening: Opening) -> tuple[Posted, int]:
+        """Send an opening; with it, how many openings one after the other lead to it."""
+        assert opening.hidden_by, "say which mask or shuffle hides the values"
+        size = packing.packed_bytes([value.size for value in opening.values])
+        rounds, depth = self._deepen()
+        return self._send(self._next(Step(size * (self.count - 1), rounds)) + "/open", opening.values), depth
+
+    def _deepen(self) -> tuple[int, int]:
+        """(rounds that a message adds: 0 if it leaves while another of its depth is under way, its depth)."""
+        depth = self._known_depth + 1
+        rounds = int(depth > self._sent_depth)
+        self._sent_depth = depth
+        return rounds, depth
+
+    def _collect(self, posted: Posted, depth: int) -> list[Tensor]:
+        self._known_depth = max(self._known_depth, depth)
+        return self._receive(posted)
+
+    def _send(self, address: str, values: Sequence[Masked]) -> Posted:
+        return post(self.links, address, values)
+
+    def _receive(self, posted: Posted) -> list[Tensor]:
+        return collect(self.links, posted)
 
     def hand_over(self, owner: int, words: Tensor | None, octets: Tensor | None, announced: Tensor | None,
                   sizes: tuple[tuple[int, int], tuple[int, int], int], hidden_by: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -271,7 +343,8 @@ class Session:
         (rows, count), (_, width), length = sizes
         outward = rows * (8 * count + width)
         sent = 4 * length * (self.count - 1) if self.rank == owner else outward
-        address = self._next(Step(sent=sent, rounds=1)) + "/turn"
+        rounds, self._known_depth = self._deepen()
+        address = self._next(Step(sent, rounds)) + "/turn"
         if self.tracing:
             return self._blank((rows, count)), self._blank((rows, width), torch.uint8), self._blank((length,))
         if self.rank == owner:
@@ -300,30 +373,70 @@ class Session:
         return torch.empty(shape, dtype=dtype, device=self.device)
 
 
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """What a job did: its steps before each of its openings, those after the last, and what it gave."""
+
+    rounds: list[tuple[list[Step], Opening]]
+    last: list[Step]
+    result: object
+
+
 class TraceSession(Session):
     """A session on device "meta": nothing is computed or sent, draws and costs are recorded."""
 
     tracing = True
 
-    def __init__(self, parties: Sequence[str], rank: int = 0) -> None:
-        super().__init__(rank, parties, {}, None, b"", device="meta")
+    def __init__(self, parties: Sequence[str], rank: int = 0, network: Network = LOCAL) -> None:
+        super().__init__(rank, parties, {}, None, b"", device="meta", network=network)
         self._steps: list[Step] = []
         self._done: dict[Hashable, tuple[list[Step], object]] = {}
+        self._scripts: dict[Hashable, _Script] = {}
 
     def once(self, key: Hashable, body: Callable[[], T]) -> T:
         if key in self._done:
             steps, result = self._done[key]
-            for step in steps:
-                if step.group:
-                    owner = step.group[0].owner
-                    self._item(step.group, owner if owner >= 0 else self._drawn % self.count)
-                else:
-                    self._next(step)
+            self._repeat(steps)
             return result  # type: ignore[return-value]
         start = len(self._steps)
         result = body()
         self._done[key] = self._steps[start:], result
         return result
+
+    def interleave(self, jobs: Sequence[Job[T]]) -> list[T]:
+        return super().interleave([Job(job.key, partial(self._again, job)) for job in jobs])
+
+    def _again(self, job: Job[T]) -> Rounds[T]:
+        """The body of a job, or the steps of an earlier one of its key: what it drew before each of its openings."""
+        script = self._scripts.get(job.key)
+        if script is None:
+            script = self._scripts[job.key] = yield from self._record(job.body())
+        else:
+            for steps, opening in script.rounds:
+                self._repeat(steps)
+                yield opening
+            self._repeat(script.last)
+        return cast(T, script.result)
+
+    def _record(self, body: Rounds[object]) -> Generator[Opening, list[Tensor], _Script]:
+        rounds: list[tuple[list[Step], Opening]] = []
+        opened: list[Tensor] | None = None
+        while True:
+            start = len(self._steps)
+            try:
+                opening = next(body) if opened is None else body.send(opened)
+            except StopIteration as end:
+                return _Script(rounds, self._steps[start:], end.value)
+            rounds.append((self._steps[start:], opening))
+            opened = yield opening
+
+    def _repeat(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.group:
+                owner = step.group[0].owner
+                self._item(step.group, owner if owner >= 0 else self._drawn % self.count)
+            else:
+                self._next(step)
 
     def _next(self, step: Step) -> str:
         self._steps.append(step)
@@ -350,15 +463,18 @@ class TraceSession(Session):
         self._next(Step())
         return self._blank((count,))
 
-    def _open(self, address: str, values: Sequence[Masked]) -> list[Tensor]:
-        return [self._blank(tuple(value.share.shape)) for value in values]
+    def _send(self, address: str, values: Sequence[Masked]) -> Posted:
+        return Posted(address, values, [], 0)
+
+    def _receive(self, posted: Posted) -> list[Tensor]:
+        return [self._blank(tuple(value.share.shape)) for value in posted.values]
 
 
 class PreparingSession(TraceSession):
     """A trace at a party that has its inputs and its seeds: it does the work on clear data and keeps what that gives."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session.parties, session.rank)
+        super().__init__(session.parties, session.rank, session.network)
         self._session = session
         self.prepared: deque[object] = deque()
 
@@ -378,9 +494,10 @@ class PreparingSession(TraceSession):
         return key
 
 
-def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0) -> tuple[DealingList, Meter]:
+def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0,
+          network: Network = LOCAL) -> tuple[DealingList, Meter]:
     """The dealing list and cost (of the party `rank`) of a program that runs on a session."""
-    session = TraceSession(parties, rank)
+    session = TraceSession(parties, rank, network)
     with ShapesOnly():
         program(session)
     return session.items, session.meter

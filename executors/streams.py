@@ -2,7 +2,8 @@
 
 A seed is 32 bytes that two processes share (two parties, or the dealer and a party) and that already binds the
 session digest. Every draw has an address (operator / step / purpose); its stream's key is a keyed BLAKE2b of the
-address, its AES-256-CTR counter starts at 0. A `Source` opens an address once: a mask meets one value once.
+address, its ChaCha20 block counter (64 bits, nonce 0) starts at 0: a cipher that a GPU computes as well, byte for
+byte. A `Source` opens an address once: a mask meets one value once.
 
 NumPy and cryptography only, so that the dealer needs no torch.
 """
@@ -14,7 +15,7 @@ import secrets
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from sdh.errors import InternalError
 
@@ -23,13 +24,14 @@ Octets = npt.NDArray[np.uint8]
 
 _ZEROS = bytes(1 << 18)
 _START = bytes(16)
+"""Counter 0, nonce 0: the key alone is fresh."""
 
 
 class Stream:
-    """The AES-256-CTR key stream under one key, read from its beginning."""
+    """The ChaCha20 key stream (Bernstein 2008; 64-bit counter) under one key, read from its beginning."""
 
     def __init__(self, key: bytes) -> None:
-        self._cipher = Cipher(algorithms.AES256(key), modes.CTR(_START)).encryptor()
+        self._cipher = Cipher(algorithms.ChaCha20(key, _START), None).encryptor()
 
     def octets(self, count: int) -> Octets:
         """The next `count` bytes."""
