@@ -2,7 +2,7 @@
 
 With c = x + r mod 2^k public, MSB(x) = c_msb ^ r_msb ^ borrow, where borrow says that the low k-1 bits of c are
 less than r's; x = 0 iff c = r. A block of m bits is compared by looking the public block up in the dealt one-hot
-of r's (lookups.py); blocks are combined in a tree of nodes with r inputs (products.py). m and r follow from rows and
+of r's (blocks.py); blocks are combined in a tree of nodes with r inputs (trees.py). m and r follow from rows and
 network, bytes and rounds from both: planners/comparing.py. For two parties and many rows m = r = 2, which costs
 9.25 / 9.375 / 5 (bytes sent / dealt a row / rounds) at k = 33, 19 / 19 / 6 at k = 64, equality of 64 bits
 15.75 / 15.875 / 6; for few rows m = r = 4: three rounds up to k = 65. With n parties an opening costs n-1 times that.
@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors.bits import Bits, and_, concat, slice_
+from sdh.executors.blocks import look_up
 from sdh.executors.dealing import Correlation
-from sdh.executors.lookups import look_up
-from sdh.executors.products import evaluate, plan
 from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
 from sdh.executors.shares import Shared, bits_of, planes, raw, words_of
-from sdh.planners.comparing import EQ, LT, Group, Tree, choose, levels
+from sdh.executors.trees import Nodes, combine, correlations, plan_levels
+from sdh.planners.comparing import EQ, LT, Tree, choose
 
 Limb = tuple[Shared, Shared, int]
 """x, y, and the bits that hold x - y."""
@@ -106,23 +105,6 @@ def _chunked(session: Session, what: str, values: Sequence[tuple[Shared, int]]) 
     return chunks[0] if len(chunks) == 1 else [concat(parts) for parts in zip(*chunks, strict=True)]
 
 
-class _Nodes(NamedTuple):
-    """Planes of a tree's nodes, [nodes, words], from the lowest up. Trees for lt alone have no eq of node 0; trees for
-    eq alone have no lt."""
-
-    lt: Tensor
-    eq: Tensor
-    outputs: int
-
-    @property
-    def count(self) -> int:
-        return len(self.eq) + (self.outputs == LT)
-
-    def equal(self, start: int, stop: int) -> Tensor:
-        shift = self.outputs == LT
-        return self.eq[start - shift:stop - shift]
-
-
 def compare_chunk(session: Session, what: str, columns: list[Tensor], widths: tuple[int, ...], tree: Tree) -> Rounds[list[Bits]]:
     """The body of all comparisons on one chunk; the columns are differences.
 
@@ -135,31 +117,30 @@ def compare_chunk(session: Session, what: str, columns: list[Tensor], widths: tu
     outputs = [_outputs(what, place, len(widths)) for place in range(len(widths))]
     bits = [width if what == "zeros" else width - 1 for width in widths]
     counts = [(max(1, -(-low // tree.block)), wanted) for low, wanted in zip(bits, outputs, strict=True)]
-    inner = _plan(counts, tree.arity)
-    outer = _plan([(len(widths), LT)] if what == "rows" else [], tree.arity)
+    inner = plan_levels(counts, tree.arity)
+    outer = plan_levels([(len(widths), LT)] if what == "rows" else [], tree.arity)
     drawn = session.draw(*(Correlation(kind, rows, width, tree.block) for width in widths),
-                         *(one for level in [*inner, *outer] for one in _correlations(level, words)))
-    masked, dealt = drawn[:len(widths)], drawn[len(widths):]
+                         *(one for level in [*inner, *outer] for one in correlations(level, words)))
+    masked, dealt = drawn[:len(widths)], iter(drawn[len(widths):])
     opened = yield Opening([Masked(column + r, width) for column, (r, _), width in zip(columns, masked, widths, strict=True)],
                            "masked comparison")
     public = [planes(c, width) for c, width in zip(opened, widths, strict=True)]
     nodes = []
     for c, (_, hot), low, wanted in zip(public, masked, bits, outputs, strict=True):
         lt, eq = look_up(c[:low], hot, tree.block, wanted, first=first)
-        nodes.append(_Nodes(lt, eq[1:] if wanted == LT else eq, wanted))
+        nodes.append(Nodes(lt, eq[1:] if wanted == LT else eq, wanted))
     for level in inner:
-        here, dealt = _split(dealt, level)
-        nodes = yield from _combine(session, level, nodes, here)
+        nodes = yield from combine(session, level, nodes, [next(dealt) for _ in level])
     if what == "zeros":
         return [bits_of(node.eq[0], rows) for node in nodes]
-    signs = [node.lt[0] ^ (hot[-1] ^ c[-1] if first else hot[-1]) for node, c, (_, hot) in zip(nodes, public, masked, strict=True)]
+    signs = [node.lt[0] ^ (hot[-1] ^ c[-1] if first else hot[-1])
+             for node, c, (_, hot) in zip(nodes, public, masked, strict=True)]
     if what == "signs":
         return [bits_of(sign, rows) for sign in signs]
-    met = [_Nodes(torch.stack(signs[::-1]), torch.stack([node.eq[0] for node in nodes[-2::-1]]) if len(nodes) > 1
-                  else signs[0].new_empty((0, words)), LT)]
+    equal = [node.eq[0] for node in nodes[-2::-1]]
+    met = [Nodes(torch.stack(signs[::-1]), torch.stack(equal) if equal else signs[0].new_empty((0, words)), LT)]
     for level in outer:
-        here, dealt = _split(dealt, level)
-        met = yield from _combine(session, level, met, here)
+        met = yield from combine(session, level, met, [next(dealt) for _ in level])
     return [bits_of(met[0].lt[0], rows)]
 
 
@@ -168,88 +149,3 @@ def _outputs(what: str, place: int, limbs: int) -> int:
     if what == "zeros":
         return EQ
     return LT if what == "signs" or place == limbs - 1 else LT | EQ
-
-
-Level = list[tuple[tuple[int, int], list[tuple[int, Group]]]]
-"""By (arity, outputs): (tree, group of its nodes). One correlation each."""
-
-
-def _plan(counts: Sequence[tuple[int, int]], arity: int) -> list[Level]:
-    """The levels of several trees of (leaves, outputs) side by side."""
-    trees = [levels(leaves, outputs, arity) for leaves, outputs in counts]
-    found = []
-    for depth in range(max((len(tree) for tree in trees), default=0)):
-        level: dict[tuple[int, int], list[tuple[int, Group]]] = {}
-        for index, tree in enumerate(trees):
-            for group in tree[depth] if depth < len(tree) else ():
-                level.setdefault((group.arity, group.outputs), []).append((index, group))
-        found.append(sorted(level.items(), key=lambda item: item[0]))
-    return found
-
-
-def _correlations(level: Level, words: int) -> list[Correlation]:
-    return [Correlation("node", words * sum(group.nodes for _, group in groups), arity, outputs)
-            for (arity, outputs), groups in level]
-
-
-def _split(dealt: list[list[Tensor]], level: Level) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-    return dealt[:len(level)], dealt[len(level):]
-
-
-class _Met(NamedTuple):
-    """What a group's nodes gave: for the inputs from `first` up to `stop`."""
-
-    first: int
-    stop: int
-    lt: Tensor | None
-    eq: Tensor | None
-
-
-def _combine(session: Session, level: Level, trees: list[_Nodes], dealt: list[list[Tensor]]) -> Rounds[list[_Nodes]]:
-    """One level of all trees, one round."""
-    inputs = [_variables(key, groups, trees) for key, groups in level]
-    opened = yield Opening([Masked(values.bitwise_xor_(masks), xor=True) for values, (masks, _) in zip(inputs, dealt, strict=True)],
-                           "products of a comparison tree")
-    met: list[list[_Met]] = [[] for _ in trees]
-    for ((arity, outputs), groups), (masks, products), values in zip(level, dealt, opened, strict=True):
-        outcomes = evaluate(arity, outputs, masks, products, values, first=session.rank == 0)
-        place = 0
-        for index, group in groups:
-            size = group.nodes * trees[index].eq.shape[1]
-            parts = [outcome[place:place + size].reshape(group.nodes, -1) for outcome in outcomes]
-            met[index].append(_outcome(trees[index], group, parts))
-            place += size
-    return [_next_level(tree, found) if found else tree for tree, found in zip(trees, met, strict=True)]
-
-
-def _variables(key: tuple[int, int], groups: list[tuple[int, Group]], trees: list[_Nodes]) -> Tensor:
-    """The inputs of a level's nodes of one kind as [variables, nodes * words], in the order of products.plan."""
-    arity, outputs = key
-    table, columns = plan(arity, outputs), []
-    for index, group in groups:
-        tree, stop = trees[index], group.first + group.nodes * arity
-        words = tree.eq.shape[1]
-        lowest = outputs == LT   # the one node whose lowest eq is not there
-        eq = tree.equal(group.first + lowest, stop).reshape(group.nodes, arity - lowest, words)
-        lt = tree.lt[group.first:stop].reshape(group.nodes, arity, words)[:, :table.lts] if table.lts else eq[:, :0]
-        columns.append(torch.cat([lt, eq], dim=1).transpose(0, 1).reshape(table.variables, group.nodes * words))
-    return torch.cat(columns, dim=1)
-
-
-def _outcome(tree: _Nodes, group: Group, parts: list[Tensor]) -> _Met:
-    """The outputs of a group's nodes; lt takes in the highest input's."""
-    stop, lt, eq = group.first + group.nodes * group.arity, None, None
-    if group.outputs & LT:
-        lt = parts[0].bitwise_xor_(tree.lt[group.first + group.arity - 1:stop:group.arity])
-    if group.outputs & EQ:
-        eq = parts[-1]
-    return _Met(group.first, stop, lt, eq)
-
-
-def _next_level(tree: _Nodes, met: list[_Met]) -> _Nodes:
-    """The nodes from the lowest up; a last input that met no other passes."""
-    met = sorted(met, key=lambda part: part.first)
-    alone = met[-1].stop < tree.count
-    lt = [part.lt for part in met if part.lt is not None] + ([tree.lt[-1:]] if alone and len(tree.lt) else [])
-    eq = [part.eq for part in met if part.eq is not None] + ([tree.eq[-1:]] if alone else [])
-    return _Nodes(torch.cat(lt) if lt else tree.lt, torch.cat(eq) if eq else tree.eq[:0], tree.outputs)

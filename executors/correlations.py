@@ -11,6 +11,9 @@
 | bits, width k | r | its k bits (k / 8) |
 | bit | XOR-shared bit r | r in the ring (8) |
 | mux, of `count` values | XOR-shared bit r, a_1.. | r, r * a_1.. in the ring (8 + 8 count) |
+| common (rows = words), of `count` values | a, b_1.. | a & b_1.. (8 count a word) |
+| one_hot, of 2^count entries | r | the one-hot of r mod 2^count in the ring, without entry 0 (8 (2^count - 1)) |
+| inner, of 2^count entries and `width` tables | o a row, tables t | the XOR of o's entries where t's bit is set (width / 8) |
 | permute | see dealing.PermutationShare | (8 count + octets) a row of `total` |
 
 NumPy only. Source: protocols.md, sections 1-3.
@@ -38,9 +41,9 @@ Shape = tuple[int, ...]
 class Correlation:
     """One kind of correlated randomness and its public sizes.
 
-    `width`: bits k (masked, equal, bits); inputs of a node; bytes of XOR fields (permute). `count`: bits of a block
-    (masked, equal); a node's outputs; values under one bit (mux); ring words a row (permute). `owner` knows the
-    permutation, of `total` positions, into which `rows` rows go.
+    `width`: bits k (masked, equal, bits); inputs of a node; tables (inner); bytes of XOR fields (permute). `count`: bits
+    of a block (masked, equal); a node's outputs; values under one bit (mux, common); bits of an index (one_hot, inner);
+    ring words a row (permute). `owner` knows the permutation, of `total` positions, into which `rows` rows go.
     """
 
     kind: str
@@ -65,11 +68,17 @@ class Correlation:
             raise malformed()
         if rows < 0 or width < 0 or count < 0 or total < 0 or (kind in _WIDE and not 1 <= width <= 64):
             raise malformed()
-        if (kind in _BLOCKS and count not in (1, 2, 4)) or (kind == "node" and not (2 <= width <= 4 and 1 <= count <= 3)):
+        if (kind in _BLOCKS and not 1 <= count <= INDEX_BITS) or (kind == "node" and not (2 <= width <= 4 and 1 <= count <= 3)):
+            raise malformed()
+        if kind == "inner" and not width:
             raise malformed()
         if (kind == "permute") != (owner >= 0) or (kind == "permute" and total < rows):
             raise malformed()
         return Correlation(kind, rows, width, count, owner, total)
+
+
+INDEX_BITS = 8
+"""Bits of an index into a dealt one-hot, and of a block, at most: 256 entries."""
 
 
 def malformed() -> ProtocolError:
@@ -129,6 +138,12 @@ def layout(correlation: Correlation) -> Layout:
             return (_bits(words),), (_ring(rows),)
         case "mux":
             return (_bits(words), _ring(count, rows)), (_ring(rows), _ring(count, rows))
+        case "common":
+            return (_bits(rows), _bits(count, rows)), (_bits(count, rows),)
+        case "one_hot":
+            return (_ring(rows),), (_ring((1 << count) - 1, rows),)
+        case "inner":
+            return (_bits(1 << count, words), _bits(width, words_of(1 << count))), (_bits(width, words),)
         case _:
             raise InternalError(f"No layout for correlation {correlation.kind!r}.")
 
@@ -172,6 +187,17 @@ def _mux(correlation: Correlation, free: list[Words]) -> list[Words]:
     return [bit, bit * free[1]]
 
 
+def _one_hot_ring(correlation: Correlation, free: list[Words]) -> list[Words]:
+    index = free[0] & ((1 << correlation.count) - 1)
+    return [(index == np.arange(1, 1 << correlation.count)[:, None]).astype("<i8")]
+
+
+def _inner(correlation: Correlation, free: list[Words]) -> list[Words]:
+    entries, tables = free
+    chosen = [unpack_bits(table, 1 << correlation.count).astype(bool) for table in tables]
+    return [np.stack([np.bitwise_xor.reduce(entries[bits], axis=0) for bits in chosen])]
+
+
 KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "triple": lambda _, free: [free[0] * free[1]],
     "square": lambda _, free: [free[0] * free[0]],
@@ -182,10 +208,13 @@ KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "bits": lambda c, free: [planes(free[0], c.width)],
     "bit": lambda c, free: [_bit(c, free)],
     "mux": _mux,
+    "common": lambda _, free: [free[0] & free[1]],
+    "one_hot": _one_hot_ring,
+    "inner": _inner,
     "permute": lambda c, free: [],
 }
 _WIDE = ("masked", "equal", "bits")
-_BLOCKS = ("masked", "equal")
+_BLOCKS = ("masked", "equal", "one_hot", "inner")
 
 
 def correction_bytes(correlation: Correlation) -> int:

@@ -116,7 +116,8 @@ def _hot(bits: int, block: int) -> int:
 def _tree(leaves: int, outputs: int, arity: int) -> Compared:
     steps = levels(leaves, outputs, arity)
     costs = [(group.nodes, NODE[group.arity, group.outputs]) for step in steps for group in step]
-    return Compared(sum(nodes * opened for nodes, (opened, _) in costs), sum(nodes * dealt for nodes, (_, dealt) in costs), len(steps))
+    opened, dealt = (sum(nodes * cost[place] for nodes, cost in costs) for place in (0, 1))
+    return Compared(opened, dealt, len(steps))
 
 
 @cache

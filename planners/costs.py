@@ -1,6 +1,6 @@
 """What a plan costs, in integers: bits a party sends, rounds, dealer bits, and nanoseconds on a given network.
 
-The formulas are those of protocols.md for m = 2; what the runtime meters agrees with them within a tenth
+Comparisons cost what planners/comparing.py counts; what the runtime meters agrees within a tenth
 (tests/test_costs.py). For two parties; with n parties an opening costs n - 1 times as much.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from sdh.planners import comparing
 from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Case, Expression, walk
 from sdh.planners.logical import Call
 from sdh.planners.physical import (
@@ -27,9 +28,8 @@ from sdh.planners.quotients import Division, crossed, division_of, is_quotient, 
 from sdh.planners.ranges import Columns, Range, bytes_of, range_of
 from sdh.schema import Kind
 
-CHUNK = 1 << 18
-"""Rows of a comparison that are worked on at a time: each chunk takes its rounds anew (executors/runtime.py)."""
-MUX_CHUNK = 1 << 20
+CHUNK = 1 << 19
+"""Rows that are under way at a time: each window of chunks takes its rounds anew (executors/runtime.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,48 +91,46 @@ def mux(words: int) -> Cost:
     return Cost(1 + 64 * words, 1, 64 + 64 * words, 4 * words)
 
 
-def sign(width: int) -> Cost:
-    """MSB of a value of `width` bits by masked opening."""
-    blocks = -(-(width - 1) // 2)
-    depth = max(blocks - 1, 0).bit_length()
-    more = max(blocks - 1, 0)
-    return Cost(width + 3 * more - depth, 1 + depth, -(-3 * (width - 1) // 2) + 1 + 2 * more - depth, 2 + width // 8)
+def sign(width: int, rows: int) -> Cost:
+    """MSB of a value of `width` bits by masked opening, a row of `rows`."""
+    one = comparing.sign(width, comparing.choose(rows, width))
+    return Cost(one.sent, one.rounds, one.dealt, 2 + width // 8)
 
 
-def zero(width: int) -> Cost:
-    """Equality to 0 of a value of `width` bits."""
-    blocks = -(-width // 2)
-    return Cost(width + 2 * (blocks - 1), 1 + (blocks - 1).bit_length(), -(-3 * width // 2) + blocks - 1, 2 + width // 10)
+def zero(width: int, rows: int) -> Cost:
+    """Equality to 0 of a value of `width` bits, a row of `rows`."""
+    one = comparing.zero(width, comparing.choose(rows, width))
+    return Cost(one.sent, one.rounds, one.dealt, 2 + width // 10)
 
 
 # --- expressions, a row --------------------------------------------------------------------------
 
 
-def expression_cost(e: Expression, columns: Columns) -> Cost:
-    """Of evaluating an expression in one row."""
-    return total([_operator_cost(node, columns) for node in walk(e)])
+def expression_cost(e: Expression, columns: Columns, rows: int) -> Cost:
+    """Of evaluating an expression in one row of `rows`."""
+    return total([_operator_cost(node, columns, rows) for node in walk(e)])
 
 
-def _operator_cost(node: Expression, columns: Columns) -> Cost:
+def _operator_cost(node: Expression, columns: Columns, rows: int) -> Cost:
     match node:
         case Apply("BETWEEN", (operand, low, high)):
-            return _compared(">=", operand, low, columns) + _compared("<=", operand, high, columns) + AND + AND
+            return _compared(">=", operand, low, columns, rows) + _compared("<=", operand, high, columns, rows) + AND + AND
         case Apply("IN", (operand, *items)):
-            return total([_compared("=", operand, item, columns) + AND + AND for item in items])
+            return total([_compared("=", operand, item, columns, rows) + AND + AND for item in items])
         case Apply(function, (left, right)) if function in COMPARISONS | DISTINCTIONS:
-            return _compared("=" if function in DISTINCTIONS else function, left, right, columns)
+            return _compared("=" if function in DISTINCTIONS else function, left, right, columns, rows)
         case Apply("AND" | "OR", arguments):
             nullable = any(a.nullable for a in arguments)
             return Cost(4 if nullable else 2, 1, 2 if nullable else 1, 2)
         case Apply("*", (left, right)):
             return Cost(128, 1, 64, 4) if all(_varies(side) for side in (left, right)) else Cost(work=1)
         case Apply("abs", (operand,)):
-            return sign(range_of(operand, columns).bits) + mux(1)
+            return sign(range_of(operand, columns).bits, rows) + mux(1)
         case Apply("coalesce" | "greatest" | "least", arguments):
-            one = _chosen(node, columns) + (Cost() if node.function == "coalesce" else sign(64))
+            one = _chosen(node, columns) + (Cost() if node.function == "coalesce" else sign(64, rows))
             return total([one] * (len(arguments) - 1))
         case Apply("nullif", (left, right)):
-            return _compared("=", left, right, columns) + AND
+            return _compared("=", left, right, columns, rows) + AND
         case Case(branches):
             return total([_chosen(node, columns)] * len(branches))
         case _:
@@ -148,23 +146,23 @@ def _chosen(e: Expression, columns: Columns) -> Cost:
     return (AND + AND if e.type.kind is Kind.BOOLEAN else mux(words)) + (AND if e.nullable else Cost())
 
 
-def _compared(function: str, left: Expression, right: Expression, columns: Columns) -> Cost:
+def _compared(function: str, left: Expression, right: Expression, columns: Columns, rows: int) -> Cost:
     nulls = Cost(2, 1, 1, 1) if left.nullable or right.nullable else Cost()
     both = Cost(2, 1, 1, 1) if left.nullable and right.nullable else Cost()
-    return _bare_comparison(function, left, right, columns) + nulls + both
+    return _bare_comparison(function, left, right, columns, rows) + nulls + both
 
 
-def _bare_comparison(function: str, left: Expression, right: Expression, columns: Columns) -> Cost:
+def _bare_comparison(function: str, left: Expression, right: Expression, columns: Columns, rows: int) -> Cost:
     if left.type.kind is Kind.VARCHAR or right.type.kind is Kind.VARCHAR:
         words = -(-max(bytes_of(left, columns), bytes_of(right, columns)) // 7)
-        same = total([zero(56)] * words)
+        same = total([zero(56, rows)] * words)
         if function in ("=", "<>"):
-            return same + zero(32) + total([AND] * words)
-        return same + total([sign(57)] * words) + sign(33) + total([AND] * words)
+            return same + zero(32, rows) + total([AND] * words)
+        return same + total([sign(57, rows)] * words) + sign(33, rows) + total([AND] * words)
     difference = _difference(left, right, columns)
     if function in ("=", "<>"):
-        return zero(min(64, max(abs(difference.low), abs(difference.high), 1).bit_length()))
-    return sign(difference.bits) if difference.bits <= 64 else total([sign(64)] * 3) + AND
+        return zero(min(64, max(abs(difference.low), abs(difference.high), 1).bit_length()), rows)
+    return sign(difference.bits, rows) if difference.bits <= 64 else total([sign(64, rows)] * 3) + AND
 
 
 def _difference(left: Expression, right: Expression, columns: Columns) -> Range:
@@ -202,11 +200,12 @@ def _node_cost(node: Node | Release, parties: int) -> Cost:
         case Input():
             return Cost(work=2 * node.slots * sum(record(node)))
         case Filter(input, predicate):
-            return (expression_cost(predicate, traits(input).ranges) + AND).times(traits(input).slots)
+            slots = traits(input).slots
+            return (expression_cost(predicate, traits(input).ranges, slots) + AND).times(slots)
         case NestedLoop(left, right, condition):
             row = Cost(work=2 * sum(record(node))) + AND
             if condition is not None:
-                row += expression_cost(condition, traits(left).ranges | traits(right).ranges) + AND
+                row += expression_cost(condition, traits(left).ranges | traits(right).ranges, traits(node).slots) + AND
             return row.times(traits(node).slots)
         case Align():
             return _align_cost(node)
@@ -240,9 +239,9 @@ def _align_cost(node: Align) -> Cost:
         carried * (2 * table + 2 * rows),
         (words + len(widths)) * (3 * table + 4 * rows) + 20 * rows,
     )
-    equal = total([zero(width) for width in widths] + [AND] * len(widths)).times(rows)
+    equal = total([zero(width, rows) for width in widths] + [AND] * len(widths)).times(rows)
     select = mux(words) + total([AND] * bits) if words else total([AND] * bits)
-    return to_table + copies + equal + select.times(rows, MUX_CHUNK) + AND.times(probe)
+    return to_table + copies + equal + select.times(rows) + AND.times(probe)
 
 
 def _key_widths(node: Align) -> list[int]:
@@ -262,17 +261,18 @@ def _aggregate_cost(node: Aggregate) -> Cost:
     rows, columns = found.slots, found.ranges
     slots = groups_bound(node)
     cells = max(1, traits(node).slots // max(slots, 1))
-    domain = total([expression_cost(e, columns) + total([zero(7) + AND] * (cells if e.type.kind is not Kind.BOOLEAN else 1))
+    one = zero(7, rows) + AND
+    domain = total([expression_cost(e, columns, rows) + total([one] * (1 if e.type.kind is Kind.BOOLEAN else cells))
                     for _, e in node.domain_keys])  # fmt: skip
-    arguments = total([expression_cost(e, columns) for call in node.calls for e in _parts(call)])
+    arguments = total([expression_cost(e, columns, rows) for call in node.calls for e in _parts(call)])
     weights = _weights(node)
     sums = [call for call in node.calls if call.function in ("sum", "sum_count")]
     extremes = [call for call in node.calls if call.function in ("min", "max")]
     cell = total([AND] * (weights - 1)) + total([TO_RING] * weights) + total([Cost(65, 1, 128, 4)] * len(sums))
-    whole = (domain + arguments).times(rows) + cell.times(rows * cells, MUX_CHUNK)
+    whole = (domain + arguments).times(rows) + cell.times(rows * cells)
     for call in extremes:
         whole += _extreme_cost(call, rows, columns, grouped=bool(node.owner_keys)).times(cells, 1)
-    nothing = total([zero(max(rows, 1).bit_length())] * (1 + len(sums)) + [AND])
+    nothing = total([zero(max(rows, 1).bit_length(), slots * cells)] * (1 + len(sums)) + [AND])
     if node.owner_keys:
         words, flags = weights + len(sums) + len(extremes), len(extremes)
         moved = permuted(words, flags, rows, rows, rows) + permuted(words, flags, rows, rows + slots, slots)
@@ -294,10 +294,10 @@ def _weights(node: Aggregate) -> int:
 
 def _extreme_cost(call: Call, rows: int, columns: Columns, *, grouped: bool) -> Cost:
     width = min(range_of(call.arguments[0], columns).bits, 64)
-    compare = sign(width + 2) if width <= 62 else total([sign(64)] * 3) + AND + AND + AND
+    compare = sign(width + 2, rows) if width <= 62 else total([sign(64, rows)] * 3) + AND + AND + AND
     step = compare + mux(1) + (AND if grouped else Cost())
     steps = max(rows - 1, 0).bit_length()
-    ends = mux(1) + sign(min(width + 2, 64)) + mux(1)
+    ends = mux(1) + sign(min(width + 2, 64), rows if grouped else 1) + mux(1)
     if grouped:
         return total([step.times(rows)] * steps) + ends.times(rows)
     return Cost(step.sent * rows, step.rounds * steps, step.dealt * rows, step.work * rows) + mux(1).times(rows) + ends
@@ -313,13 +313,13 @@ def _release_cost(node: Release, parties: int) -> Cost:
             division = division_of(e, found.ranges)
             bits += 5 + division.bits
             whole += (
-                total([expression_cost(part, found.ranges) for part in e.arguments]).times(found.slots)
+                total([expression_cost(part, found.ranges, found.slots) for part in e.arguments]).times(found.slots)
                 if isinstance(e, Apply)
                 else Cost()
             )
             whole += division_cost(division, found.slots)
             continue
-        row += expression_cost(e, found.ranges)
+        row += expression_cost(e, found.ranges, found.slots)
         count = (
             0 if e.type.kind is Kind.BOOLEAN else 1 if e.type.kind is not Kind.VARCHAR else 1 + -(-bytes_of(e, found.ranges) // 7)
         )
@@ -328,7 +328,7 @@ def _release_cost(node: Release, parties: int) -> Cost:
     always = not _is_filtered(node.input)
     if not always:
         row += (mux(words) if words else Cost()) + Cost(2 * bits, 1, bits, bits)
-    whole += row.times(found.slots, MUX_CHUNK)
+    whole += row.times(found.slots)
     if found.slots > 1:
         width = 64 * words + 8 * -(-(bits + 1) // 8)
         whole += Cost(width * found.slots, parties, parties * width * found.slots, 4 * (words + 1) * found.slots)
@@ -346,12 +346,13 @@ def division_cost(division: Division, rows: int) -> Cost:
     g = max(1, min(g, 63 - division.bottom))
     digits = -(-division.bits // g)
     many = (1 << g) - 1
-    digit = Cost(many * (sign(division.bottom + g + 1).sent + 65), sign(division.bottom + g + 1).rounds + 1,
-                 many * (sign(division.bottom + g + 1).dealt + 128), 12 * many)  # fmt: skip
+    trial = sign(division.bottom + g + 1, rows * many)
+    digit = Cost(many * (trial.sent + 65), trial.rounds + 1,
+                 many * (trial.dealt + 128), 12 * many)  # fmt: skip
     bits = division.top
     decomposed = Cost(bits + bits * 2 * bits.bit_length(), 1 + bits.bit_length(), 65 * bits + bits * bits.bit_length(), 4 * bits)
     rounding = Cost(10 * division.bits, 14, 5 * division.bits, 4 * division.bits)
-    return (total([digit] * digits) + decomposed + rounding + zero(division.bottom) + zero(division.top)).times(rows)
+    return (total([digit] * digits) + decomposed + rounding + zero(division.bottom, rows) + zero(division.top, rows)).times(rows)
 
 
 def tree_cost(node: Node | Release, parties: int) -> Cost:

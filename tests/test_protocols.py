@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.parties import Pool, pool
+from tests.parties import Pool
 
 P = "tests.protocol_programs:"
 WIDTHS = [1, 2, 3, 8, 31, 32, 33, 40, 57, 63, 64]
 SIZES = [0, 1, 2, 63, 64, 65, 1000]
-
-
-@pytest.fixture(scope="session")
-def two() -> Iterator[Pool]:
-    with pool(2) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def three() -> Iterator[Pool]:
-    with pool(3) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def five() -> Iterator[Pool]:
-    with pool(5) as started:
-        yield started
 
 
 @pytest.mark.parametrize("rows", SIZES)
