@@ -15,7 +15,16 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from sdh.connectors.sources import FileKind, Source, StoreFile, from_path, refuse_clashes
-from sdh.errors import CorruptStore, LockedStore, MissingStore, NameTaken, ParameterError, StoreError, UnsupportedStore
+from sdh.errors import (
+    CorruptStore,
+    LockedStore,
+    MissingStore,
+    NameTaken,
+    ParameterError,
+    StoreError,
+    UnsupportedStore,
+    memory_exceeded,
+)
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -53,16 +62,16 @@ STORE = "sdh store "
 
 
 def connect(source: Source | None, party: str, public: Mapping[str, Path], timezone: str = "UTC", threads: int = 1,
-            memory: str = "2GB", temporary: Path | None = None) -> Connection:
+            memory: int = 1 << 31, temporary: Path | None = None) -> Connection:
     """A locked DuckDB connection: a party's tables are "party"."table", those of party '' and public ones plain names.
 
-    memory: DuckDB's limit, such as '2GB'. temporary: a folder that only the owner can read (plaintext spills there);
+    memory: DuckDB's limit in bytes. temporary: a folder that only the owner can read (plaintext spills there);
     without one nothing spills. Afterwards nothing but the store's own files can be read, and no setting changed.
     A .duckdb file stays attached read-only, so that nobody writes to it; a CSV file is read once, here.
     Raises MissingStore, CorruptStore, LockedStore, UnsupportedStore, NameTaken, ParameterError (the time zone).
     """
     _refuse_reserved(party)
-    options = {**_LOCKED_DOWN, "threads": threads, "memory_limit": memory,
+    options = {**_LOCKED_DOWN, "threads": threads, "async_threads": threads, "memory_limit": f"{memory >> 10}KiB",
                "temp_directory": "" if temporary is None else str(temporary)}
     connection = duckdb.connect(":memory:", config={name: _option(value) for name, value in options.items()})
     try:
@@ -168,6 +177,8 @@ def _opening(file: StoreFile) -> Iterator[None]:
         yield
     except StoreError:
         raise
+    except (MemoryError, duckdb.OutOfMemoryException):
+        raise memory_exceeded("its node", f"the opening of {name!r}") from None
     except FileNotFoundError:
         raise MissingStore(f"There is no file {name!r}.") from None
     except (duckdb.Error, pa.ArrowException, OSError, UnicodeError) as error:

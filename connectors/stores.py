@@ -33,7 +33,7 @@ from sdh.connectors.facts import (
 from sdh.connectors.memory import from_python, write_table
 from sdh.connectors.opening import SETTINGS, Connection, connect, quoted, table_names
 from sdh.connectors.sources import FileKind, Source, from_path, snapshot, source_from_message
-from sdh.errors import CorruptStore, UnknownDeclaration, UnsupportedStore
+from sdh.errors import CorruptStore, UnknownDeclaration, UnsupportedStore, memory_exceeded
 from sdh.policy import ANYONE, Grant, Policy
 from sdh.schema import Column
 
@@ -156,6 +156,8 @@ class _Table:
     def _read(self, task: Callable[[], T]) -> T:
         try:
             return task()
+        except duckdb.OutOfMemoryException:
+            raise memory_exceeded("its node", f"the measuring of {self._label()}") from None
         except duckdb.Error:
             raise CorruptStore(f"The data of {self._label()} cannot be read.",
                                advice="The file is damaged or was changed while it was read.") from None

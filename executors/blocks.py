@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sdh.executors.devices import fused
 from sdh.planners.comparing import EQ, LT
 
 
@@ -21,6 +22,10 @@ def look_up(c: Tensor, hot: Tensor, block: int, outputs: int, *, first: bool) ->
     `c`: public planes [bits, words] from the lowest; `hot`: shares of the entries 1.. of all whole blocks, entry-major,
     then those of the shorter top block. No bits: one block that is equal.
     """
+    if len(c) and fused(c):
+        from sdh.executors import kernels_tree
+
+        return kernels_tree.look_up(c, hot, block, outputs, first=first)
     words, (blocks, rest) = c.shape[1], divmod(len(c), block)
     entries = (1 << block) - 1
     found = []

@@ -14,6 +14,9 @@
 | common (rows = words), of `count` values | a, b_1.. | a & b_1.. (8 count a word) |
 | one_hot, of 2^count entries | r | the one-hot of r mod 2^count in the ring, without entry 0 (8 (2^count - 1)) |
 | inner, of 2^count entries and `width` tables | o a row, tables t | the XOR of o's entries where t's bit is set (width / 8) |
+| shift, width k, by f = `total` bits, `count` times | r | r >> f, r >> 2f, .. of r mod 2^k, its top bit (8 count + 8) |
+| scale, width k, by f = `total` bits, of `count` values | r_1.., a | r_i >> f, top bits, both times a (32 count) |
+| digit, of `count` bits | XOR-shared r, a_1 .. a_(D-1), D = 2^count | r's one-hot but entry 0, a_(r ^ v), v < D-1 (16 (D-1)) |
 | permute | see dealing.PermutationShare | (8 count + octets) a row of `total` |
 
 NumPy only. Source: protocols.md, sections 1-3.
@@ -29,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from sdh.errors import InternalError, ProtocolError
-from sdh.executors.packing import planes, unpack_bits, words_of
+from sdh.executors.packing import low_bits, planes, unpack_bits, words_of
 from sdh.executors.products import plan as node_plan
 from sdh.executors.products import products
 from sdh.executors.streams import Words
@@ -41,9 +44,10 @@ Shape = tuple[int, ...]
 class Correlation:
     """One kind of correlated randomness and its public sizes.
 
-    `width`: bits k (masked, equal, bits); inputs of a node; tables (inner); bytes of XOR fields (permute). `count`: bits
-    of a block (masked, equal); a node's outputs; values under one bit (mux, common); bits of an index (one_hot, inner);
-    ring words a row (permute). `owner` knows the permutation, of `total` positions, into which `rows` rows go.
+    `width`: bits k (masked, equal, bits, shift, scale); inputs of a node; tables (inner); bytes of XOR fields (permute).
+    `count`: bits of a block (masked, equal); a node's outputs; values under one bit (mux, common); bits of an index (one_hot,
+    inner, digit); shifts; values that are scaled; ring words a row (permute). `owner` knows the permutation, of `total`
+    positions, into which `rows` rows go.
     """
 
     kind: str
@@ -71,6 +75,10 @@ class Correlation:
         if (kind in _BLOCKS and not 1 <= count <= INDEX_BITS) or (kind == "node" and not (2 <= width <= 4 and 1 <= count <= 3)):
             raise malformed()
         if kind == "inner" and not width:
+            raise malformed()
+        if kind in _SHIFTED and not (count and total * (count if kind == "shift" else 1) < width):
+            raise malformed()
+        if kind == "digit" and not 1 <= count <= 2:
             raise malformed()
         if (kind == "permute") != (owner >= 0) or (kind == "permute" and total < rows):
             raise malformed()
@@ -142,6 +150,13 @@ def layout(correlation: Correlation) -> Layout:
             return (_bits(rows), _bits(count, rows)), (_bits(count, rows),)
         case "one_hot":
             return (_ring(rows),), (_ring((1 << count) - 1, rows),)
+        case "shift":
+            return (_ring(rows),), (_ring(count, rows), _ring(rows))
+        case "scale":
+            return (_ring(count, rows), _ring(rows)), (_ring(count, rows),) * 4
+        case "digit":
+            entries = _ring((1 << count) - 1, rows)
+            return (_bits(count, words), entries), (entries, entries)
         case "inner":
             return (_bits(1 << count, words), _bits(width, words_of(1 << count))), (_bits(width, words),)
         case _:
@@ -198,6 +213,29 @@ def _inner(correlation: Correlation, free: list[Words]) -> list[Words]:
     return [np.stack([np.bitwise_xor.reduce(entries[bits], axis=0) for bits in chosen])]
 
 
+def _shift(correlation: Correlation, free: list[Words]) -> list[Words]:
+    mask, width = low_bits(free[0], correlation.width).view("<u8"), correlation.width
+    tops = [mask >> np.uint64(correlation.total * (index + 1)) for index in range(correlation.count)]
+    return [np.stack(tops).view("<i8"), (mask >> np.uint64(width - 1)).view("<i8")]
+
+
+def _scale(correlation: Correlation, free: list[Words]) -> list[Words]:
+    masks, factor = low_bits(free[0], correlation.width).view("<u8"), free[1]
+    tops = (masks >> np.uint64(correlation.total)).view("<i8")
+    top_bits = (masks >> np.uint64(correlation.width - 1)).view("<i8")
+    return [tops, top_bits, tops * factor, top_bits * factor]
+
+
+def _digit(correlation: Correlation, free: list[Words]) -> list[Words]:
+    planes, masks = free
+    digit = np.zeros(correlation.rows, dtype="<i8")
+    for place, plane in enumerate(planes):
+        digit |= unpack_bits(plane, correlation.rows).astype("<i8") << place
+    entries = np.arange(1 << correlation.count)[:, None]
+    whole = np.concatenate([np.zeros_like(masks[:1]), masks])
+    return [(digit == entries[1:]).astype("<i8"), np.take_along_axis(whole, digit ^ entries[:-1], axis=0)]
+
+
 KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "triple": lambda _, free: [free[0] * free[1]],
     "square": lambda _, free: [free[0] * free[0]],
@@ -211,9 +249,13 @@ KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "common": lambda _, free: [free[0] & free[1]],
     "one_hot": _one_hot_ring,
     "inner": _inner,
+    "shift": _shift,
+    "scale": _scale,
+    "digit": _digit,
     "permute": lambda c, free: [],
 }
-_WIDE = ("masked", "equal", "bits")
+_WIDE = ("masked", "equal", "bits", "shift", "scale")
+_SHIFTED = ("shift", "scale")
 _BLOCKS = ("masked", "equal", "one_hot", "inner")
 
 

@@ -159,7 +159,7 @@ def _random(session: Session) -> Callable[..., Tensor]:
 def _divide(shared: Any, divisor: Any) -> Any:
     """CrypTen divides by its scale, 1 here; its other divisions are inexact."""
     if not isinstance(divisor, int) or divisor != 1:
-        raise InternalError("CrypTen's division is inexact; division on shares is divide_bits().")
+        raise InternalError("CrypTen's division is inexact; division on shares is divide().")
     return shared
 
 

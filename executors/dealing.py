@@ -27,8 +27,8 @@ from sdh.errors import InternalError
 from sdh.executors.correlations import KINDS, Correlation, Part, correction_bytes, layout, malformed
 from sdh.executors.streams import Octets, Source, Stream, Words
 
-__all__ = ["Correlation", "DealingList", "Item", "PermutationShare", "correction_bytes", "count_dealt", "deal",
-           "draw_address", "expand", "expand_permutation", "layout", "list_digest", "list_from_json", "list_to_json",
+__all__ = ["NUMPY", "Correlation", "DealingList", "Engine", "Item", "PermutationShare", "correction_bytes", "count_dealt", "deal",
+           "draw", "draw_address", "expand", "expand_permutation", "layout", "list_digest", "list_from_json", "list_to_json",
            "serve"]
 
 
@@ -87,18 +87,20 @@ def list_digest(items: Iterable[Item]) -> bytes:
 
 def expand(group: Sequence[Correlation], stream: Stream, correction: bytearray | None) -> list[list[Words]]:
     """A party's shares of every correlation (free parts, then dependent ones). The holder passes its correction."""
-    taken, shares = 0, []
-    for correlation in group:
-        free, dependent = layout(correlation)
-        found = [_draw(stream, part) for part in free]
-        for part in dependent:
-            if correction is None:
-                found.append(_draw(stream, part))
-            else:
-                found.append(np.frombuffer(correction, "<i8", part.size, taken).reshape(part.shape))
+    shares, taken = draw(group, stream, dependent=correction is None), 0
+    if correction is not None:
+        for correlation, found in zip(group, shares, strict=True):
+            for part in layout(correlation)[1]:
+                found.append(stream.words_of(correction, taken, part.size).reshape(part.shape))
                 taken += 8 * part.size
-        shares.append(found)
     return shares
+
+
+def draw(group: Sequence[Correlation], stream: Any, *, dependent: bool) -> list[list[Any]]:
+    """The parts of every correlation that come from a party's stream: the free ones, and all at who is not the holder."""
+    parts = [[*free, *(rest if dependent else ())] for free, rest in map(layout, group)]
+    drawn = iter(stream.parts([part.size for found in parts for part in found]))
+    return [[next(drawn).reshape(part.shape) for part in found] for found in parts]
 
 
 def _draw(stream: Stream, part: Part) -> Words:
@@ -124,15 +126,16 @@ def expand_permutation(correlation: Correlation, rank: int, stream: Stream,
                        correction: bytearray | None) -> PermutationShare:
     count, width, total = correlation.count, correlation.width, correlation.total
     if rank != correlation.owner:
-        return _permutation_masks(correlation, stream)
+        return permutation_masks(correlation, stream)
     if correction is None:
         raise InternalError("The owner of a permutation needs its correction.")
-    words = np.frombuffer(correction, "<i8", total * count).reshape(total, count)
-    octets = np.frombuffer(correction, np.uint8, total * width, 8 * total * count).reshape(total, width)
+    words = stream.words_of(correction, 0, total * count).reshape(total, count)
+    octets = stream.octets_of(correction, 8 * total * count, total * width).reshape(total, width)
     return PermutationShare(stream.permutation(total), None, None, words, octets)
 
 
-def _permutation_masks(correlation: Correlation, stream: Stream) -> PermutationShare:
+def permutation_masks(correlation: Correlation, stream: Stream) -> PermutationShare:
+    """The masks of a party that does not know the permutation."""
     rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
     words_in = stream.words(rows * count).reshape(rows, count)
     octets_in = stream.octets(rows * width).reshape(rows, width)
@@ -176,7 +179,7 @@ def _deal_permutation(correlation: Correlation, streams: Sequence[Stream]) -> by
     outs = []
     for rank, stream in enumerate(streams):
         if rank != correlation.owner:
-            masks = _permutation_masks(correlation, stream)
+            masks = permutation_masks(correlation, stream)
             assert masks.words_in is not None
             assert masks.octets_in is not None
             words[:rows] += masks.words_in
@@ -190,17 +193,29 @@ def _deal_permutation(correlation: Correlation, streams: Sequence[Stream]) -> by
     return words.tobytes() + octets.tobytes()
 
 
-def serve(items: Iterable[Item], seeds: Sequence[bytes], send: Callable[[int, str, bytes], None]) -> None:
-    """Deal every item in order: `send(holder, address, correction)`.
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where a dealer computes: what makes the stream of a key, and `deal` on such streams."""
+
+    stream: Callable[[bytes], Any]
+    deal: Callable[[Item, Sequence[Any]], Any]
+
+
+NUMPY = Engine(Stream, deal)
+
+
+def serve(items: Iterable[Item], seeds: Sequence[bytes], send: Callable[[int, str, bytes], None],
+          engine: Engine = NUMPY) -> None:
+    """Deal every item in order: `send(holder, address, correction)`; another engine deals the same bytes.
 
     `seeds` are the dealer's with each party, by rank. Memory is that of one item; `send` blocks when the party is
     behind (Link.send_paced), which holds the dealer back.
     """
-    sources = [Source(seed) for seed in seeds]
+    sources = [Source(seed, engine.stream) for seed in seeds]
     try:
         for item in items:
             streams = [source.open(draw_address(item.address)) for source in sources]
-            send(item.holder, item.address, deal(item, streams))
+            send(item.holder, item.address, engine.deal(item, streams))
     finally:
         for source in sources:
             source.erase()

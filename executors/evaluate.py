@@ -14,15 +14,29 @@ from sdh.executors import bits
 from sdh.executors.arithmetic import multiply, mux_many, to_arithmetic
 from sdh.executors.bits import Bits
 from sdh.executors.codes import code_of_double
-from sdh.executors.compare import less, less_wide, msb
+from sdh.executors.compare import is_zero_many, less, less_wide, msb
+from sdh.executors.divide import divide, divide_by
 from sdh.executors.predicates import Compared, compare
 from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.text import constant_text
 from sdh.executors.values import Number, Relation, Text, Truth, Value, false_of, null_of
+from sdh.planners import ranges
 from sdh.planners.expressions import COMPARISONS, Apply, Case, Cast, Constant, Expression, Ref, children, conjuncts, walk
 from sdh.planners.quotients import Pair, crossed, is_quotient, pair_of
-from sdh.planners.ranges import Columns, Range, bytes_of, factor_to, overflows, range_of, type_range
+from sdh.planners.ranges import (
+    DIVISIONS,
+    REMAINDERS,
+    Columns,
+    Range,
+    bytes_of,
+    division_faults,
+    factor_to,
+    operand,
+    overflows,
+    range_of,
+    type_range,
+)
 from sdh.schema import Kind, Type
 
 
@@ -160,6 +174,8 @@ def _apply(e: Apply, scope: Scope) -> Value:
         case "*", (left, right):
             a, b = number(left, scope), number(right, scope)
             return _checked(e, Number(_product(left, a, right, b, scope), either_null(scope, a, b)), scope)
+        case function, (left, right) if function in DIVISIONS:
+            return _divided(e, left, right, scope)
         case "negate", (operand,):
             a = number(operand, scope)
             return _checked(e, Number(-a.share, a.null), scope)
@@ -194,6 +210,41 @@ def _product(left: Expression, a: Number, right: Expression, b: Number, scope: S
         if isinstance(constant, Constant):
             return other.share * _ring(constant)
     return raw(multiply(scope.session, a.share, b.share))
+
+
+def _divided(e: Apply, left: Expression, right: Expression, scope: Scope) -> Number:
+    """Quotient or remainder; an error bit for rows that are there, not NULL, and have none."""
+    if _is_null(left) or _is_null(right):
+        return Number(scope.constant(0), scope.bit(True))
+    session = scope.session
+    a, b = rescaled(left, e.type, scope), rescaled(right, e.type, scope)
+    null, (x, d) = either_null(scope, a, b), (ranges.rescaled(side, e.type, scope.columns) for side in (left, right))
+    bad = _no_quotient(e, a, b, x, d, scope)
+    if bad is not None:
+        scope.fail(bad if null is None else bits.and_(session, bad, bits.not_(session, null)))
+    dividend, divisor = operand(x), operand(d)
+    if d.low == d.high:
+        found = divide_by(session, a.share, dividend.bits, d.low or 1, dividend_signed=dividend.signed)
+    else:
+        found = divide(session, a.share, dividend.bits, b.share, divisor.bits, dividend_signed=dividend.signed,
+                       divisor_signed=divisor.signed)  # fmt: skip
+    return Number(raw(found[e.function in REMAINDERS]), null)
+
+
+def _no_quotient(e: Apply, a: Number, b: Number, x: Range, d: Range, scope: Scope) -> Bits | None:
+    """Where the divisor is 0, or -1 under the type's least value. None: nowhere."""
+    session, (by_zero, overflow) = scope.session, division_faults(e, scope.columns)
+    tested = [(b.share, d)] if by_zero else []
+    if overflow:
+        lowest = Range(type_range(e.type).low, type_range(e.type).low)
+        tested += [(a.share - scope.constant(lowest.low), x - lowest), (b.share + scope.constant(1), d + Range(1, 1))]
+    if not tested:
+        return None
+    found = is_zero_many(session, [(share, min(64, max(abs(r.low), abs(r.high), 1).bit_length())) for share, r in tested])
+    if not overflow:
+        return found[0]
+    wrapped = bits.and_(session, *found[-2:])
+    return bits.xor(found[0], wrapped) if by_zero else wrapped
 
 
 def _absolute(a: Number, range_: Range, scope: Scope) -> Number:

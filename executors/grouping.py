@@ -8,7 +8,7 @@ sorted, summed by prefix, the last row of each group kept, and neighbours subtra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -64,15 +64,57 @@ class _Groups:
     real: Tensor | None
 
 
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What a slice of the input gives to one cell without owner's keys: one row each of counts by weight, sums, extremes."""
+
+    cell: _Cell
+    counts: list[Tensor]
+    sums: dict[int, Tensor]
+    extremes: dict[int, tuple[Tensor, Bits]]
+
+
+def aggregate_slice(node: Aggregate, scope: Scope) -> list[Partial]:
+    """Of a slice of the input, by cell."""
+    session, found = scope.session, []
+    for cell in _cells(node, scope):
+        columns = _weigh(node, cell, scope)
+        counts = [count.sum(0).reshape(1) for count in _counts(session, columns, scope)]
+        sums = {i: share.sum(0).reshape(1) for i, share in columns.sums.items()}
+        extremes = {i: _extreme(node, i, share, null, scope) for i, (share, null) in columns.extremes.items()}
+        found.append(Partial(replace(cell, rows=None), counts, sums, extremes))
+    return found
+
+
+def aggregate_slices(node: Aggregate, parts: Sequence[Sequence[Partial]], scope: Scope) -> Relation:
+    """One row per cell: keys, then calls. An ungrouped aggregate is always there. `scope` has no rows of its own."""
+    cells = [_merged(node, list(partials), scope) for partials in zip(*parts, strict=True)]
+    found = [_result(node, cell.counts, cell.sums, cell.extremes, None, scope) for cell in cells]
+    return _together(node, [cell.cell for cell in cells], found, scope)
+
+
+def _merged(node: Aggregate, parts: list[Partial], scope: Scope) -> Partial:
+    if len(parts) == 1:
+        return parts[0]
+    counts = [torch.cat(column).sum(0).reshape(1) for column in zip(*(part.counts for part in parts), strict=True)]
+    sums = {i: torch.cat([part.sums[i] for part in parts]).sum(0).reshape(1) for i in parts[0].sums}
+    extremes = {i: _extreme(node, i, torch.cat([part.extremes[i][0] for part in parts]),
+                            bits.concat([part.extremes[i][1] for part in parts]), scope) for i in parts[0].extremes}  # fmt: skip
+    return Partial(parts[0].cell, counts, sums, extremes)
+
+
+def _extreme(node: Aggregate, i: int, share: Tensor, null: Bits | None, scope: Scope) -> tuple[Tensor, Bits]:
+    call = node.calls[i]
+    value, none = tournament(scope.session, share, null, _width(call, scope), call.function == "max")
+    return raw(value), none
+
+
 def aggregate(node: Aggregate, scope: Scope, parties: tuple[str, ...]) -> Relation:
-    """One row per group (and cell): keys, then calls. An ungrouped aggregate is always there."""
+    """One row per group (and cell) where an owner knows keys: keys, then calls."""
     session = scope.session
     cells = _cells(node, scope)
     weighed = [_weigh(node, cell, scope) for cell in cells]
     counts = [_counts(session, columns, scope) for columns in weighed]
-    if not node.owner_keys:
-        parts = [_ungrouped(node, columns, count, scope) for columns, count in zip(weighed, counts, strict=True)]
-        return _together(node, cells, parts, scope)
     owner = parties.index(node.party)
     slots = groups_bound(node)
     groups = _sorted(node, scope, owner, slots)
@@ -191,18 +233,6 @@ def _counts(session: Session, columns: _Columns, scope: Scope) -> list[Tensor]:
 
 
 # --- results -------------------------------------------------------------------------------------
-
-
-def _ungrouped(node: Aggregate, columns: _Columns, counts: list[Tensor], scope: Scope) -> Relation:
-    session = scope.session
-    totals = [count.sum(0).reshape(1) for count in counts]
-    sums = {i: share.sum(0).reshape(1) for i, share in columns.sums.items()}
-    extremes: dict[int, tuple[Tensor, Bits]] = {}
-    for i, (share, null) in columns.extremes.items():
-        call = node.calls[i]
-        value, none = tournament(session, share, null, _width(call, scope), call.function == "max")
-        extremes[i] = (raw(value), none)
-    return _result(node, totals, sums, extremes, None, scope)
 
 
 def _grouped(

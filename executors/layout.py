@@ -8,7 +8,7 @@ from typing import assert_never
 from sdh.executors.text import words_for
 from sdh.planners.expressions import Expression
 from sdh.planners.physical import Release, traits
-from sdh.planners.quotients import Division, division_of, is_quotient
+from sdh.planners.quotients import is_quotient
 from sdh.planners.ranges import Columns, bytes_of
 from sdh.schema import Kind, Type
 
@@ -34,9 +34,7 @@ class TruthColumn:
 
 @dataclass(frozen=True, slots=True)
 class QuotientColumn:
-    """Bits: is NULL, is negative, divisor is 0, dividend is 0, a rest is left, then the quotient's from the top."""
-
-    division: Division
+    """Words: mantissa, exponent (divide.Significand). Bits: is NULL, is negative, divisor is 0, dividend is 0."""
 
 
 Column = NumberColumn | TextColumn | TruthColumn | QuotientColumn
@@ -50,7 +48,7 @@ def layout(root: Release) -> tuple[Column, ...]:
 
 def _column(e: Expression, columns: Columns) -> Column:
     if is_quotient(e):
-        return QuotientColumn(division_of(e, columns))
+        return QuotientColumn()
     match e.type.kind:
         case Kind.VARCHAR:
             return TextColumn(words_for(bytes_of(e, columns)) + 1)
@@ -66,8 +64,10 @@ def word_count(column: Column) -> int:
             return 1
         case TextColumn(words):
             return words
-        case TruthColumn() | QuotientColumn():
+        case TruthColumn():
             return 0
+        case QuotientColumn():
+            return 2
         case _:
             assert_never(column)
 
@@ -78,7 +78,7 @@ def bit_count(column: Column) -> int:
             return 1
         case TruthColumn():
             return 2
-        case QuotientColumn(division):
-            return 5 + division.bits
+        case QuotientColumn():
+            return 4
         case _:
             assert_never(column)

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import ipc
 
-from sdh.errors import Cancelled, DataError, InternalError, RuntimeFault, SdhError, StaleFact
+from sdh.errors import Cancelled, DataError, InternalError, SdhError, StaleFact, memory_exceeded
 from sdh.planners.plan import Fragment, Placed
 from sdh.schema import Schema, parse_type
 
@@ -19,7 +19,7 @@ def run_fragment(connection: duckdb.DuckDBPyConnection, fragment: Fragment) -> p
     """Run the fragment once; columns are named and typed as `fragment.schema` says, in DuckDB's own Arrow mapping.
 
     Raises DataError (operator and party, never DuckDB's text), StaleFact (a file of the store changed or went),
-    Cancelled (after `connection.interrupt()`), RuntimeFault (out of memory), InternalError (not the planner's promise).
+    Cancelled (after `connection.interrupt()`), MemoryExceeded, InternalError (not the planner's promise).
     """
     party = fragment.party or PUBLIC
     try:
@@ -83,7 +83,7 @@ def told(error: duckdb.Error, party: str) -> SdhError:
         case duckdb.InterruptException():
             return Cancelled("The query was cancelled.")
         case duckdb.OutOfMemoryException():
-            return RuntimeFault(f"DuckDB ran out of memory at {party}.", advice="Give the hub more, or ask for less.")
+            return memory_exceeded(party, "a fragment")
         case (duckdb.ParserException() | duckdb.BinderException() | duckdb.CatalogException()
               | duckdb.InternalException()):
             return InternalError(f"DuckDB at {party} refused a fragment ({type(error).__name__}).",

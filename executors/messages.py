@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sdh.connectors.wire import Link
-from sdh.executors import packing
-from sdh.executors.shares import split
+from sdh.executors.devices import received, sent_form
+from sdh.executors.shares import add_packed, pack_values, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,12 @@ def post(links: Mapping[int, Link], address: str, values: Sequence[Masked]) -> P
     """Send the low `width` bits of every share to all peers."""
     if _whole(values):
         totals = [torch.cat([value.share.reshape(-1) for value in values])]
-        mine = totals[0].numpy().view(np.uint8)
+        mine = sent_form(totals[0])
     else:
         totals = [value.share.reshape(-1).contiguous() for value in values]
-        mine = packing.pack_values([share.numpy() for share in totals], [value.width for value in values])
+        mine = sent_form(pack_values(totals, [value.width for value in values]))
     for link in links.values():
-        link.send(address, mine.data)
+        link.send(address, mine)
     return Posted(address, values, totals, len(mine))
 
 
@@ -59,14 +58,11 @@ def collect(links: Mapping[int, Link], posted: Posted) -> list[Tensor]:
     values, totals = posted.values, posted.totals
     whole = _whole(values)
     for link in links.values():
-        buffer = np.empty(posted.size, dtype=np.uint8)
-        link.receive_into(posted.address, buffer.data)
+        message = received(link, posted.address, posted.size, totals[0].device)
         if whole:
-            totals = [torch.from_numpy(buffer.view("<i8")).bitwise_xor_(totals[0])]
-            continue
-        parts = [torch.from_numpy(part) for part in packing.unpack_values(buffer, [value.size for value in values])]
-        totals = [part.bitwise_xor_(total) if value.xor else part.add_(total)
-                  for value, total, part in zip(values, totals, parts, strict=True)]
+            totals = [message.view(torch.int64).bitwise_xor_(totals[0])]
+        else:
+            totals = add_packed(message, [(value.width, value.xor) for value in values], totals)
     if whole:
         totals = split(totals[0], [value.share.numel() for value in values])
     return [(total if value.width == 64 else total & ((1 << value.width) - 1)).reshape(value.share.shape)
@@ -80,26 +76,24 @@ def _whole(values: Sequence[Masked]) -> bool:
 
 def give_rows(link: Link, address: str, words: Tensor, octets: Tensor, announced: int) -> Tensor:
     """Send masked rows to a permutation's owner; receive its map of `announced` int32 (none: empty)."""
-    link.send(address, words.contiguous().reshape(-1).numpy().view(np.uint8).data)
-    link.send(address, octets.contiguous().reshape(-1).numpy().data)
-    told = np.empty(4 * announced, dtype=np.uint8)
-    if announced:
-        link.receive_into(address, told.data)
-    return torch.from_numpy(told.view("<i4")).long()
+    link.send(address, sent_form(words.contiguous()))
+    link.send(address, sent_form(octets.contiguous()))
+    if not announced:
+        return torch.empty(0, dtype=torch.int64, device=words.device)
+    return received(link, address, 4 * announced, words.device).view(torch.int32).long()
 
 
-def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], width: int,
-              announced: Tensor | None) -> tuple[Tensor, Tensor]:
+def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], width: int, announced: Tensor | None,
+              device: torch.device) -> tuple[Tensor, Tensor]:
     """At the owner: send the map to all, receive their masked rows; the sums of words and XORs of octets."""
     if announced is not None:
-        told = announced.to(torch.int32).numpy().view(np.uint8)
+        told = sent_form(announced.to(torch.int32))
         for link in links.values():
-            link.send(address, told.data)
-    words, octets = torch.zeros(shape, dtype=torch.int64), torch.zeros((shape[0], width), dtype=torch.uint8)
+            link.send(address, told)
+    rows, count = shape
+    words = torch.zeros(shape, dtype=torch.int64, device=device)
+    octets = torch.zeros((rows, width), dtype=torch.uint8, device=device)
     for link in links.values():
-        words_in, octets_in = np.empty(shape, "<i8"), np.empty((shape[0], width), np.uint8)
-        link.receive_into(address, words_in.reshape(-1).view(np.uint8).data)
-        link.receive_into(address, octets_in.reshape(-1).data)
-        words += torch.from_numpy(words_in)
-        octets ^= torch.from_numpy(octets_in)
+        words += received(link, address, 8 * rows * count, device).view(torch.int64).reshape(shape)
+        octets ^= received(link, address, rows * width, device).reshape(rows, width)
     return words, octets

@@ -19,7 +19,7 @@ class Cost:
 
 @dataclass(slots=True)
 class Meter:
-    """Costs by operator label, in the order of first use."""
+    """Costs by operator label, in the order of first use. a/b is within a: its seconds are within a's, its counts beside."""
 
     operators: dict[str, Cost] = field(default_factory=dict)
 
@@ -27,8 +27,19 @@ class Meter:
         return self.operators.setdefault(label, Cost())
 
     @property
+    def whole(self) -> dict[str, Cost]:
+        """Costs of outermost operators, with all that is within them."""
+        found: dict[str, Cost] = {}
+        for label, cost in self.operators.items():
+            outer, _, inner = label.partition("/")
+            one = found.setdefault(outer, Cost())
+            one.sent, one.rounds, one.dealt = one.sent + cost.sent, one.rounds + cost.rounds, one.dealt + cost.dealt
+            one.seconds += 0 if inner else cost.seconds
+        return found
+
+    @property
     def total(self) -> Cost:
-        costs = self.operators.values()
+        costs = self.whole.values()
         return Cost(sum(c.sent for c in costs), sum(c.rounds for c in costs), sum(c.dealt for c in costs),
                     sum(c.seconds for c in costs))
 
@@ -40,3 +51,5 @@ class Step:
     sent: int = 0
     rounds: int = 0
     group: tuple[Correlation, ...] = ()
+    label: str = ""
+    """The operator it belongs to, below the one in which the trace began to record."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors.bits import Bits
+from sdh.executors.devices import fused
 from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, pack, raw, unpack
 
@@ -71,6 +72,10 @@ def _turn(session: Session, owner: int, x: _Rows) -> _Rows:
     if session.rank != owner or session.tracing:
         return _Rows(dealt.words_out, dealt.octets_out)
     assert dealt.order is not None
+    if fused(words):
+        from sdh.executors.kernels_rows import move
+
+        return _Rows(move(words, x.words, dealt.order, dealt.words_out), move(octets, x.octets, dealt.order, dealt.octets_out))
     return _Rows(words.add_(x.words).index_select(0, dealt.order).add_(dealt.words_out),
                  octets.bitwise_xor_(x.octets).index_select(0, dealt.order).bitwise_xor_(dealt.octets_out))
 
@@ -93,6 +98,7 @@ def _route(session: Session, owner: int, source: Tensor | None, x: _Rows, rows_o
     """
     rows, count, width = x.rows, x.words.shape[1], x.octets.shape[1]
     dealt = session.draw_permutation(owner, rows, total, count, width)
+    source = None if source is None else source.to(session.device)
     tau = session.live(owner, lambda: _conjugate(dealt.order, source, rows, total))
     hidden = _mask(session, owner, x, dealt.words_in, dealt.octets_in)
     words, octets, told = session.hand_over(owner, hidden.words, hidden.octets, tau,
@@ -103,6 +109,10 @@ def _route(session: Session, owner: int, source: Tensor | None, x: _Rows, rows_o
         return _Rows(dealt.words_out.index_select(0, told), dealt.octets_out.index_select(0, told))
     assert tau is not None
     assert source is not None
+    if fused(words):
+        from sdh.executors.kernels_rows import move
+
+        return _Rows(move(words, x.words, source, dealt.words_out, tau), move(octets, x.octets, source, dealt.octets_out, tau))
     out = _Rows(dealt.words_out.index_select(0, tau), dealt.octets_out.index_select(0, tau))
     real = torch.where(source < 0, rows, source)
     out.words.add_(_with_zero_row(words.add_(x.words)).index_select(0, real))
@@ -119,8 +129,8 @@ def _conjugate(order: Tensor | None, source: Tensor | None, rows: int, total: in
     assert source is not None
     empty = source < 0
     full = torch.where(empty, rows - 1 + torch.cumsum(empty, 0), source)
-    inverse = torch.empty(total, dtype=torch.int64)
-    inverse[order] = torch.arange(total)
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(total, device=order.device)
     return inverse[full]
 
 

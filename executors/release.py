@@ -27,9 +27,6 @@ from sdh.planners.physical import Release, traits
 from sdh.planners.plan import Plan
 from sdh.schema import NULL, Kind, Schema, Type
 
-SIGNIFICANT = 56
-"""Bits of a quotient that are kept from its leading one on."""
-
 
 def assemble(plan: Plan, payloads: list[bytes]) -> pa.Table:
     """The result: shares added up, rows that are not there dropped, values decoded, ordered.
@@ -42,8 +39,8 @@ def assemble(plan: Plan, payloads: list[bytes]) -> pa.Table:
     words, flags, failed = _added(plan, plan.root, payloads)
     if failed:
         raise DataError(
-            "An operator of the query failed on the data, as it would in DuckDB: an overflow.",
-            advice="Which rows and parties is not told; cast to a wider type.",
+            "An operator of the query failed on the data, as it would in DuckDB: an overflow or a division by zero.",
+            advice="Which rows and parties is not told; cast to a wider type, or divide by nullif(..., 0).",
         )
     keep = flags[-1]
     columns, word, flag = [], 0, 0
@@ -95,8 +92,8 @@ def _decoded(column: Column, words: list[Words], bits: list[Words]) -> ArrowArra
             return decode_text(words, bits[0])
         case TruthColumn():
             return pa.array(bits[0], mask=~(bits[0] | bits[1]))
-        case QuotientColumn(division):
-            return pa.array(_quotient(bits, division.fraction), mask=bits[0])
+        case QuotientColumn():
+            return pa.array(_quotient(words, bits), mask=bits[0])
         case _:
             assert_never(column)
 
@@ -123,17 +120,11 @@ def _decimal(values: Words, null: Words, scale: int) -> ArrowArray:
     return pc.if_else(pa.array(~null), whole, pa.scalar(None, whole.type))
 
 
-def _quotient(bits: list[Words], fraction: int) -> Words:
-    """float64 nearest to the quotient: its leading 56 bits, the sticky bit behind them, scaled by a power of two."""
-    _, negative, no_divisor, no_dividend, sticky, *digits = bits
-    table = np.stack(digits)
-    total, rows = table.shape
-    lead = np.where(table.any(0), table.argmax(0), total)
-    mantissa = np.zeros(rows, dtype=np.int64)
-    padded = np.vstack([table, np.zeros((SIGNIFICANT, rows), dtype=bool)])
-    for place in range(SIGNIFICANT):
-        mantissa = mantissa * 2 + padded[np.minimum(lead + place, len(padded) - 1), np.arange(rows)]
-    value = np.ldexp((mantissa * 2 + sticky).astype(np.float64), (total - SIGNIFICANT - 1 - lead - fraction).astype(np.int32))
+def _quotient(words: list[Words], bits: list[Words]) -> Words:
+    """float64 nearest to the quotient: 57 bits, the last of which says whether more were cut off, times a power of two."""
+    mantissa, exponent = words
+    _, negative, no_divisor, no_dividend = bits
+    value = np.ldexp(mantissa.astype(np.float64), exponent.astype(np.int32))
     value = np.where(no_divisor, np.where(no_dividend, np.nan, np.inf), value)
     return np.where(negative, -value, value)
 

@@ -25,4 +25,4 @@ def reveal(session: Session, record: Record, to: str, reason: str, planned: tupl
     if session.tracing:
         return entry, b""
     parts = [*words, *octets]
-    return entry, torch.cat(parts).numpy().tobytes() if parts else b""
+    return entry, torch.cat(parts).cpu().numpy().tobytes() if parts else b""

@@ -8,12 +8,13 @@ branch on data. Every step (draw, opening, sharing) has the address `label#step`
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,11 +24,12 @@ from sdh.connectors.wire import expand as hkdf
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
+from sdh.executors.devices import fused, received, streams_on
 from sdh.executors.messages import Masked, Posted, collect, give_rows, post, take_rows
 from sdh.executors.metering import Cost, Meter, Step
 from sdh.executors.shapes import ShapesOnly
 from sdh.executors.shares import Bits
-from sdh.executors.streams import Source, Stream, fresh_source
+from sdh.executors.streams import Source, fresh_source
 from sdh.planners.comparing import LOCAL, Network
 
 __all__ = ["CHUNK", "WINDOW", "Cost", "Job", "Masked", "Meter", "Opening", "Permutation", "Rounds", "Session",
@@ -35,8 +37,9 @@ __all__ = ["CHUNK", "WINDOW", "Cost", "Job", "Masked", "Meter", "Opening", "Perm
 
 T = TypeVar("T")
 
-CHUNK = 1 << 17
-"""Rows of a comparison that are worked on at a time: memory stays bounded. Part of the plan digest."""
+CHUNK = 1 << max(6, int(os.environ.get("SDH_CHUNK_BITS", "17")))
+"""Rows of a comparison that are worked on at a time: memory stays bounded. The same at all parties, as the dealing list
+that they compare follows from it; GPUs want 2^21."""
 WINDOW = 4
 """Chunks under way at a time: while one waits for its opening, the others compute and their randomness is dealt."""
 
@@ -93,9 +96,10 @@ class Session:
         self.device, self.network = torch.device(device), network
         self.meter, self.items = Meter(), DealingList()
         self._expected = expected
-        self._pairs = {peer: Source(seed(link.secret, digest)) for peer, link in self.links.items()}
-        self._dealt = Source(seed(dealer.secret, digest)) if dealer is not None else None
-        self._private = fresh_source()
+        make = streams_on(self.device)
+        self._pairs = {peer: Source(seed(link.secret, digest), make) for peer, link in self.links.items()}
+        self._dealt = Source(seed(dealer.secret, digest), make) if dealer is not None else None
+        self._private = fresh_source(make)
         self._prepared: deque[object] | None = None
         self._label, self._step, self._drawn = "", 0, 0
         self._sent_depth = self._known_depth = 0
@@ -183,32 +187,32 @@ class Session:
     def _shares(self, item: Item) -> list[list[Tensor]]:
         correction = self._correction(item)
         group = dealing.expand(item.group, self._dealer_stream(item), correction)
-        return [[torch.from_numpy(part) for part in parts] for parts in group]
+        return [[torch.as_tensor(part) for part in parts] for parts in group]
 
     def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
         correction = self._correction(item)
         share = dealing.expand_permutation(correlation, self.rank, self._dealer_stream(item), correction)
-        order, words_in, octets_in = (None if part is None else torch.from_numpy(part)
+        order, words_in, octets_in = (None if part is None else torch.as_tensor(part)
                                       for part in (share.order, share.words_in, share.octets_in))
         return Permutation(order, words_in, octets_in,
-                           torch.from_numpy(share.words_out), torch.from_numpy(share.octets_out))
+                           torch.as_tensor(share.words_out), torch.as_tensor(share.octets_out))
 
-    def _dealer_stream(self, item: Item) -> Stream:
+    def _dealer_stream(self, item: Item) -> Any:
         if self._dealt is None:
             raise InternalError("This session has no dealer.")
         return self._dealt.open(dealing.draw_address(item.address))
 
-    def _correction(self, item: Item) -> bytearray | None:
+    def _correction(self, item: Item) -> Any:
+        """Its bytes, as streams of this device take them; None but at the holder."""
         if item.holder != self.rank:
             return None
         if self.dealer is None:
             raise InternalError("This session has no dealer.")
-        correction = bytearray(item.correction_bytes)
         try:
-            self.dealer.receive_into(item.address, correction)
+            octets = received(self.dealer, item.address, item.correction_bytes, self.device)
         except PartyLost:
             raise DealerLost("The dealer's process ended.", advice="Run the query again.") from None
-        return correction
+        return octets if fused(octets) else octets.numpy()
 
     # --- inputs and zero sharings: no traffic ---
 
@@ -218,7 +222,7 @@ class Session:
 
     def share_bits(self, owner: int, values: Tensor | None, rows: int) -> Bits:
         """Share the owner's 0/1 column (bool or uint8) by XOR, packed."""
-        words = None if values is None else shares.pack(values.to(torch.uint8))
+        words = None if values is None else shares.pack(values.to(self.device, torch.uint8))
         return shares.bits_of(self._share(owner, words, shares.words_of(rows), xor=True), rows)
 
     def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
@@ -227,7 +231,7 @@ class Session:
             return self._pair_words(owner, address, rows)
         if values is None or values.dtype != torch.int64 or values.shape != (rows,):
             raise InternalError("An owner shares an int64 column of the planned length.")
-        share = values.clone()
+        share = values.to(self.device, copy=True)
         for peer in self.others:
             mask = self._pair_words(peer, address, rows)
             share = share.bitwise_xor_(mask) if xor else share.sub_(mask)
@@ -265,10 +269,10 @@ class Session:
 
     def private_words(self, count: int) -> Tensor:
         """Words that no other process can predict."""
-        return torch.from_numpy(self._private.open(self._next(Step()) + "/private").words(count))
+        return torch.as_tensor(self._private.open(self._next(Step()) + "/private").words(count))
 
     def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
-        return torch.from_numpy(self._pairs[peer].open(address).words(rows))
+        return torch.as_tensor(self._pairs[peer].open(address).words(rows))
 
     # --- the doors ---
 
@@ -349,7 +353,7 @@ class Session:
             return self._blank((rows, count)), self._blank((rows, width), torch.uint8), self._blank((length,))
         if self.rank == owner:
             told = announced if length else None
-            return *take_rows(self.links, address, (rows, count), width, told), self._blank((0,))
+            return *take_rows(self.links, address, (rows, count), width, told, self.device), self._blank((0,))
         assert words is not None
         assert octets is not None
         return words, octets, give_rows(self.links[owner], address, words, octets, length)
@@ -382,6 +386,10 @@ class _Script:
     result: object
 
 
+def _unlabelled(steps: Sequence[Step]) -> list[Step]:
+    return [replace(step, label="") for step in steps]
+
+
 class TraceSession(Session):
     """A session on device "meta": nothing is computed or sent, draws and costs are recorded."""
 
@@ -398,9 +406,9 @@ class TraceSession(Session):
             steps, result = self._done[key]
             self._repeat(steps)
             return result  # type: ignore[return-value]
-        start = len(self._steps)
+        start, outer = len(self._steps), len(self._label)
         result = body()
-        self._done[key] = self._steps[start:], result
+        self._done[key] = [replace(step, label=step.label[outer:]) for step in self._steps[start:]], result
         return result
 
     def interleave(self, jobs: Sequence[Job[T]]) -> list[T]:
@@ -426,20 +434,23 @@ class TraceSession(Session):
             try:
                 opening = next(body) if opened is None else body.send(opened)
             except StopIteration as end:
-                return _Script(rounds, self._steps[start:], end.value)
-            rounds.append((self._steps[start:], opening))
+                return _Script(rounds, _unlabelled(self._steps[start:]), end.value)
+            rounds.append((_unlabelled(self._steps[start:]), opening))
             opened = yield opening
 
     def _repeat(self, steps: Sequence[Step]) -> None:
+        outer = self._label
         for step in steps:
+            self._label = outer + step.label if outer else step.label.removeprefix("/")
             if step.group:
                 owner = step.group[0].owner
                 self._item(step.group, owner if owner >= 0 else self._drawn % self.count)
             else:
                 self._next(step)
+        self._label = outer
 
     def _next(self, step: Step) -> str:
-        self._steps.append(step)
+        self._steps.append(replace(step, label=self._label))
         return super()._next(step)
 
     def _shares(self, item: Item) -> list[list[Tensor]]:

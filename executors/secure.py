@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from sdh.executors.crypten_seam import installed
 from sdh.executors.dealing import DealingList
 from sdh.executors.encode import Encoded, encode_table
 from sdh.executors.evaluate import Scope, evaluate, holds, typed
-from sdh.executors.grouping import aggregate
+from sdh.executors.grouping import Partial, aggregate, aggregate_slice, aggregate_slices
 from sdh.executors.inputs import share_input
 from sdh.executors.joining import align_rows, nested_loop
 from sdh.executors.permute import shuffle
@@ -29,6 +30,7 @@ from sdh.executors.quotient import divided
 from sdh.executors.reveal import reveal
 from sdh.executors.runtime import Meter, Session
 from sdh.executors.shares import Shared, raw
+from sdh.executors.slices import Slice, cut, pairs
 from sdh.executors.values import Number, Relation, Text, Truth, false_of, null_of
 from sdh.planners.expressions import Expression
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
@@ -85,10 +87,67 @@ def _leaves(node: Node) -> list[Input]:
 
 
 def _node(node: Node, state: _Run) -> Relation:
+    if isinstance(node, Aggregate) and not node.owner_keys:
+        return _aggregate(node, state)
     below = [_node(part, state) for part in inputs(node)]
-    label, state.operators = f"{state.operators}:{type(node).__name__.lower()}", state.operators + 1
-    with state.session.operator(label):
+    with state.session.operator(_label(node, state)):
         return _operator(node, below, state)
+
+
+def _label(node: Node, state: _Run) -> str:
+    """The operator's name in addresses and costs: numbered from the leaves up."""
+    label, state.operators = f"{state.operators}:{type(node).__name__.lower()}", state.operators + 1
+    return label
+
+
+# --- in slices -----------------------------------------------------------------------------------
+
+
+def _aggregate(node: Aggregate, state: _Run) -> Relation:
+    """Slice by slice, in memory that does not grow with the input's slots; the slices' results meet at the end."""
+    session, ranges = state.session, traits(node.input).ranges
+    source = _slices(node.input, state)
+    label = _label(node, state)
+
+    def reduced(part: Slice) -> tuple[list[Partial], list[Bits]]:
+        errors: list[Bits] = []
+        relation = part.make(errors)
+        with session.operator(label):
+            return aggregate_slice(node, Scope(session, relation, ranges, errors)), errors
+
+    parts = []
+    for part in source:
+        partials, errors = session.once((label, part.rows), partial(reduced, part))
+        parts.append(partials)
+        state.errors += errors
+    with session.operator(label):
+        return aggregate_slices(node, parts, Scope(session, Relation(sum(part.rows for part in source), None, {}), ranges))
+
+
+def _slices(node: Node, state: _Run) -> list[Slice]:
+    """The rows of a node in slices of a public size; filters and pairs are worked out a slice at a time."""
+    session = state.session
+    match node:
+        case Filter(input):
+            below, label = _slices(input, state), _label(node, state)
+            return [Slice(part.rows, partial(_kept, node, label, part, session)) for part in below]
+        case NestedLoop(left, right):
+            a, b = _node(left, state), _node(right, state)
+            label = _label(node, state)
+            return [Slice(part.rows, partial(_labelled, label, part, session)) for part in pairs(session, node, a, b)]
+        case _:
+            return cut(_node(node, state))
+
+
+def _labelled(label: str, part: Slice, session: Session, errors: list[Bits]) -> Relation:
+    with session.operator(label):
+        return part.make(errors)
+
+
+def _kept(node: Filter, label: str, part: Slice, session: Session, errors: list[Bits]) -> Relation:
+    relation = part.make(errors)
+    with session.operator(label):
+        return relation.with_valid(holds(node.predicate, Scope(session, relation, traits(node.input).ranges, errors)))
 
 
 def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
@@ -155,7 +214,9 @@ def _output(e: Expression, scope: Scope, words: list[Shared], flags: list[Bits])
     """Append the words and bits of one output, as `layout` says. What stands under NULL is wiped too."""
     session = scope.session
     if is_quotient(e):
-        flags += divided(e, scope)
+        numbers, shown = divided(e, scope)
+        words += numbers
+        flags += shown
         return
     width = bytes_of(e, scope.columns) if e.type.kind is Kind.VARCHAR else 0
     value = typed(e, e.type, scope, width) if e.type.kind is Kind.VARCHAR else evaluate(e, scope)

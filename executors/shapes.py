@@ -90,6 +90,18 @@ def _sum(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     return _blank(shape, torch.int64)
 
 
+def _gather(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    del kwargs
+    return _blank(args[2].shape, args[0].dtype)
+
+
+def _selected(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    del kwargs
+    shape = list(args[0].shape)
+    shape[args[1]] = len(args[2])
+    return _blank(shape, args[0].dtype)
+
+
 def _rows(args: Sequence[Any]) -> Tensor:
     """Rows at a list or vector of indices."""
     return _blank((len(args[1]), *args[0].shape[1:]), args[0].dtype)
@@ -110,7 +122,7 @@ _ANSWERS: dict[Any, Callable[[Sequence[Any], dict[str, Any]], Tensor | None]] = 
                      _T.__iand__, _T.__ior__, _T.__iadd__, _T.__isub__, _T.__imul__, _T.copy_), _in_place),
     **dict.fromkeys((_T.__invert__, _T.__neg__, _T.neg, _T.bitwise_not, torch.cumsum, _T.cumsum, _T.flip, torch.flip),
                     _same),
-    _T.repeat: _repeat, _T.sum: _sum, torch.where: _where,
+    torch.gather: _gather, _T.index_select: _selected, _T.repeat: _repeat, _T.sum: _sum, torch.where: _where,
     torch.cat: _cat, torch.stack: _stack, _T.__setitem__: _nothing,
 }
 
@@ -122,6 +134,8 @@ class ShapesOnly(TorchFunctionMode):
         del types
         if func is _T.__getitem__ and isinstance(args[1], (list, Tensor)) and args[0].is_meta:
             return _rows(args)
+        if func is torch.arange and torch.device((kwargs or {}).get("device") or "cpu").type == "meta":
+            return _blank((len(range(*args)),), torch.int64)
         answer = _ANSWERS.get(func)
         if answer is None or not _is_meta(args):
             return func(*args, **(kwargs or {}))

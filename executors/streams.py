@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +50,19 @@ class Stream:
     def bytes(self, count: int) -> bytes:
         return self.octets(count).tobytes()
 
+    def parts(self, counts: Sequence[int]) -> list[Words]:
+        """The next words in so many arrays."""
+        return [self.words(count) for count in counts]
+
+    @staticmethod
+    def words_of(octets: Any, start: int, count: int) -> Words:
+        """Words in a buffer of bytes that was received, from byte `start` on."""
+        return np.frombuffer(octets, "<i8", count, start)
+
+    @staticmethod
+    def octets_of(octets: Any, start: int, count: int) -> Octets:
+        return np.frombuffer(octets, np.uint8, count, start)
+
     def permutation(self, count: int) -> Words:
         """A uniform permutation: the argsort of 64-bit words, drawn again on a tie (protocols.md, section 1)."""
         while True:
@@ -64,32 +79,44 @@ class Stream:
 
 
 def stream(seed: bytes, address: str) -> Stream:
-    """The stream of `address` under a 32-byte `seed`: key = BLAKE2b-256 of the address, keyed by the seed."""
+    """The stream of `address` under a 32-byte `seed`."""
+    return Stream(stream_key(seed, address))
+
+
+def stream_key(seed: bytes, address: str) -> bytes:
+    """BLAKE2b-256 of the address, keyed by the seed."""
     if len(seed) != 32:
         raise InternalError("A seed has 32 bytes.")
-    return Stream(hashlib.blake2b(address.encode(), digest_size=32, key=seed, person=b"sdh stream").digest())
+    return hashlib.blake2b(address.encode(), digest_size=32, key=seed, person=b"sdh stream").digest()
 
 
 class Source:
-    """A seed and the addresses already used under it. `open` refuses an address a second time."""
+    """A seed and the addresses already used under it. `open` refuses an address a second time.
 
-    def __init__(self, seed: bytes) -> None:
+    `make`: what makes the stream of a key; another than Stream where words are made on a GPU (executors/cuda.py).
+    """
+
+    def __init__(self, seed: bytes, make: Callable[[bytes], Any] = Stream) -> None:
         if len(seed) != 32:
             raise InternalError("A seed has 32 bytes.")
-        self._seed = bytearray(seed)
+        self._seed, self._make = bytearray(seed), make
         self._used: set[str] = set()
 
-    def open(self, address: str) -> Stream:
+    def open(self, address: str) -> Any:
+        """The stream at `address`: a Stream, or what `make` makes."""
+        return self._make(self._key(address))
+
+    def key(self, address: str) -> bytes:
+        """32 bytes for one use at `address`."""
+        return Stream(self._key(address)).bytes(32)
+
+    def _key(self, address: str) -> bytes:
         if not self._seed:
             raise InternalError("The session's seeds were erased.")
         if address in self._used:
             raise InternalError(f"The stream at {address!r} was already used.")
         self._used.add(address)
-        return stream(bytes(self._seed), address)
-
-    def key(self, address: str) -> bytes:
-        """32 bytes for one use at `address`."""
-        return self.open(address).bytes(32)
+        return stream_key(bytes(self._seed), address)
 
     def erase(self) -> None:
         """Forget the seed; every later `open` is an InternalError."""
@@ -97,6 +124,6 @@ class Source:
         self._seed.clear()
 
 
-def fresh_source() -> Source:
+def fresh_source(make: Callable[[bytes], Any] = Stream) -> Source:
     """A source under a seed that nobody else has."""
-    return Source(secrets.token_bytes(32))
+    return Source(secrets.token_bytes(32), make)

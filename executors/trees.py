@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdh.executors.dealing import Correlation
+from sdh.executors.devices import fused
 from sdh.executors.products import evaluate, plan
 from sdh.executors.runtime import Masked, Opening, Rounds, Session
 from sdh.planners.comparing import EQ, LT, Group, levels
@@ -72,7 +73,7 @@ def combine(session: Session, level: Level, trees: list[Nodes], dealt: list[list
     opened = yield Opening([Masked(values, xor=True) for values in hidden], "products of a comparison tree")
     met: list[list[_Met]] = [[] for _ in trees]
     for ((arity, outputs), groups), (masks, products), values in zip(level, dealt, opened, strict=True):
-        outcomes = evaluate(arity, outputs, masks, products, values, first=session.rank == 0)
+        outcomes = _evaluate(arity, outputs, masks, products, values, first=session.rank == 0)
         place = 0
         for index, group in groups:
             size = group.nodes * trees[index].eq.shape[1]
@@ -80,6 +81,14 @@ def combine(session: Session, level: Level, trees: list[Nodes], dealt: list[list
             met[index].append(_outcome(trees[index], group, parts))
             place += size
     return [_next_level(tree, found) if found else tree for tree, found in zip(trees, met, strict=True)]
+
+
+def _evaluate(arity: int, outputs: int, masks: Tensor, dealt: Tensor, opened: Tensor, *, first: bool) -> list[Tensor]:
+    if not fused(opened):
+        return evaluate(arity, outputs, masks, dealt, opened, first=first)
+    from sdh.executors import kernels_tree
+
+    return kernels_tree.evaluate(arity, outputs, masks, dealt, opened, first=first)
 
 
 def _variables(key: tuple[int, int], groups: list[tuple[int, Group]], trees: list[Nodes]) -> Tensor:

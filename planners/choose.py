@@ -10,7 +10,8 @@ from typing import assert_never
 
 from sdh.errors import InternalError, SdhError, Unsupported
 from sdh.planners.check import check, check_output
-from sdh.planners.costs import LOCAL, Network, tree_cost
+from sdh.planners.comparing import LOCAL, Network
+from sdh.planners.costs import nanoseconds, tree_cost
 from sdh.planners.digest import canonical
 from sdh.planners.expressions import Expression, Field, Ref, conjunction, references
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, equalities, groups_bound, traits
@@ -35,7 +36,7 @@ def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network 
             for _, e in top.outputs:
                 check_output(e, columns)
             release = Release(candidate, top.outputs, top.visible, top.order)
-            found.append((network.nanoseconds(tree_cost(release, parties)), release))
+            found.append((nanoseconds(tree_cost(release, parties, network), network), release))
         except SdhError as error:
             fault = fault or error
     if not found:
@@ -82,7 +83,7 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
                 for right in best[subset ^ some].values():
                     for joined in _joins(left[1], right[1], node.conjuncts):
                         try:
-                            cost = network.nanoseconds(tree_cost(joined, parties))
+                            cost = nanoseconds(tree_cost(joined, parties, network), network)
                         except SdhError as error:
                             fault = fault or error
                             continue

@@ -30,13 +30,14 @@ TREES = (Tree(2, 2), Tree(1, 2), Tree(4, 2), Tree(4, 4))
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What links parties and dealer: bandwidth in bytes a second, delay of a message in nanoseconds, and what a bit of a
-    comparison takes of the processors, in picoseconds: opened, dealt."""
+    """What links parties and dealer: bandwidth in bytes a second, delay of a message in nanoseconds, and what the
+    processors take, in picoseconds, of a bit opened, a bit dealt, a word touched beside."""
 
     bandwidth: int = 400_000_000
     delay: int = 350_000
     opened: int = 250
     dealt: int = 350
+    word: int = 2000
 
 
 LOCAL = Network()
@@ -123,9 +124,10 @@ def _tree(leaves: int, outputs: int, arity: int) -> Compared:
 @cache
 def choose(rows: int, width: int, network: Network = LOCAL) -> Tree:
     """The tree that compares `rows` values of `width` bits soonest."""
-    return min(TREES, key=lambda tree: _picoseconds(rows, sign(width, tree), network))
+    return min(TREES, key=lambda tree: picoseconds(rows, sign(width, tree), network))
 
 
-def _picoseconds(rows: int, cost: Compared, network: Network) -> int:
+def picoseconds(rows: int, cost: Compared, network: Network) -> int:
+    """The time that a cost a row takes over `rows` rows."""
     travel = (cost.sent + cost.dealt) * rows * 10**12 // (8 * network.bandwidth)
     return travel + rows * (cost.sent * network.opened + cost.dealt * network.dealt) + cost.rounds * network.delay * 1000

@@ -1,16 +1,32 @@
-"""What a plan costs, in integers: bits a party sends, rounds, dealer bits, and nanoseconds on a given network.
+"""What a plan costs, operator by operator: bytes, rounds, dealer's bytes, and from these nanoseconds on a given network.
 
-Comparisons cost what planners/comparing.py counts; what the runtime meters agrees within a tenth
-(tests/test_costs.py). For two parties; with n parties an opening costs n - 1 times as much.
+EXPLAIN shows it, the planner chooses by it, and EXPLAIN ANALYZE prints it beside what the run measured: bytes agree
+within a tenth for every operator (tests/test_costs.py), seconds within a factor of two (python -m tests.bench.seconds).
+Operators are counted as they are run: inputs first, from left to right, the release last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import assert_never
 
-from sdh.planners import comparing
-from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Case, Expression, walk
+from sdh.planners.comparing import LOCAL, Network, choose
+from sdh.planners.dividing import TOP, significand_cost
+from sdh.planners.expression_costs import (
+    LENGTH_BITS,
+    TEXT_BITS,
+    At,
+    all_of,
+    equality_bits,
+    holds,
+    nullable,
+    number,
+    value,
+    words_of,
+)
+from sdh.planners.expressions import Expression, walk
 from sdh.planners.logical import Call
 from sdh.planners.physical import (
     Aggregate,
@@ -20,161 +36,115 @@ from sdh.planners.physical import (
     NestedLoop,
     Node,
     Release,
+    domain_of,
+    expressions,
     groups_bound,
+    has_validity,
     inputs,
     traits,
 )
-from sdh.planners.quotients import Division, crossed, division_of, is_quotient, pair_of
-from sdh.planners.ranges import Columns, Range, bytes_of, range_of
+from sdh.planners.protocol_costs import (
+    NONE,
+    SLICE,
+    Cost,
+    Steps,
+    and_,
+    any_of,
+    beside,
+    by_size,
+    divided,
+    duplicated,
+    less,
+    mux,
+    nanoseconds,
+    permuted,
+    shared,
+    shuffled,
+    sign,
+    to_ring,
+    total,
+    zeros,
+)
+from sdh.planners.quotients import division_of, is_quotient, pair_of
+from sdh.planners.ranges import overflows, range_of, scale_of
 from sdh.schema import Kind
 
-CHUNK = 1 << 19
-"""Rows that are under way at a time: each window of chunks takes its rounds anew (executors/runtime.py)."""
+__all__ = ["LOCAL", "Cost", "Network", "Spent", "nanoseconds", "operator_costs", "payload_bytes", "record", "tree_cost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """sent: bits by the busiest party. dealt: bits by the dealer in all. work: row operations of each party."""
+class Spent:
+    """What one operator cost a party, as measured: bytes it sent, rounds, bytes by the dealer to all, seconds."""
 
     sent: int = 0
     rounds: int = 0
     dealt: int = 0
-    work: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.sent + other.sent, self.rounds + other.rounds, self.dealt + other.dealt, self.work + other.work)
-
-    def times(self, rows: int, chunk: int = CHUNK) -> Cost:
-        """A row's cost over `rows` rows: one set of rounds a chunk."""
-        chunks = max(1, -(-rows // chunk))
-        return Cost(self.sent * rows, self.rounds * chunks, self.dealt * rows, self.work * rows)
-
-    @property
-    def bytes(self) -> int:
-        return self.sent // 8
-
-    @property
-    def dealer_bytes(self) -> int:
-        return self.dealt // 8
+    seconds: float = 0.0
 
 
-def total(costs: list[Cost]) -> Cost:
-    whole = Cost()
-    for cost in costs:
-        whole += cost
-    return whole
+def operator_costs(node: Node | Release, parties: int, network: Network = LOCAL) -> list[tuple[Node | Release, Cost]]:
+    """The node and all below it, in the order in which they are run, each with what it costs alone.
+
+    Raises WidthError, Unsupported for what cannot run.
+    """
+    return _costs(node, parties, network, sliced=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """bandwidth: bytes a second. delay: nanoseconds of a round. row: nanoseconds of a row operation."""
-
-    bandwidth: int = 400_000_000
-    delay: int = 350_000
-    row: int = 25
-
-    def nanoseconds(self, cost: Cost) -> int:
-        return (
-            (cost.bytes + cost.dealer_bytes) * 1_000_000_000 // self.bandwidth + cost.rounds * self.delay + cost.work * self.row
-        )
+def tree_cost(node: Node | Release, parties: int, network: Network = LOCAL) -> Cost:
+    """Of the node and all below it. Raises WidthError, Unsupported for what cannot run."""
+    return sum((cost for _, cost in operator_costs(node, parties, network)), Cost())
 
 
-LOCAL = Network()
-"""Nodes on one machine."""
-
-AND = Cost(2, 1, 1, 1)
-TO_RING = Cost(1, 1, 64, 2)
-
-
-def mux(words: int) -> Cost:
-    """One bit selects several words."""
-    return Cost(1 + 64 * words, 1, 64 + 64 * words, 4 * words)
+def _costs(node: Node | Release, parties: int, network: Network, *, sliced: bool) -> list[tuple[Node | Release, Cost]]:
+    """sliced: an aggregate takes the rows a slice at a time (executors/slices.py)."""
+    below = (node.input,) if isinstance(node, Release) else inputs(node)
+    slices = sliced and isinstance(node, Filter) or isinstance(node, Aggregate) and not node.owner_keys
+    found = [one for part in below for one in _costs(part, parties, network, sliced=slices)]
+    return [*found, (node, _cost(node, parties, network, sliced=sliced))]
 
 
-def sign(width: int, rows: int) -> Cost:
-    """MSB of a value of `width` bits by masked opening, a row of `rows`."""
-    one = comparing.sign(width, comparing.choose(rows, width))
-    return Cost(one.sent, one.rounds, one.dealt, 2 + width // 8)
-
-
-def zero(width: int, rows: int) -> Cost:
-    """Equality to 0 of a value of `width` bits, a row of `rows`."""
-    one = comparing.zero(width, comparing.choose(rows, width))
-    return Cost(one.sent, one.rounds, one.dealt, 2 + width // 10)
-
-
-# --- expressions, a row --------------------------------------------------------------------------
-
-
-def expression_cost(e: Expression, columns: Columns, rows: int) -> Cost:
-    """Of evaluating an expression in one row of `rows`."""
-    return total([_operator_cost(node, columns, rows) for node in walk(e)])
-
-
-def _operator_cost(node: Expression, columns: Columns, rows: int) -> Cost:
+@lru_cache(maxsize=4096)
+def _cost(node: Node | Release, parties: int, network: Network, *, sliced: bool) -> Cost:
     match node:
-        case Apply("BETWEEN", (operand, low, high)):
-            return _compared(">=", operand, low, columns, rows) + _compared("<=", operand, high, columns, rows) + AND + AND
-        case Apply("IN", (operand, *items)):
-            return total([_compared("=", operand, item, columns, rows) + AND + AND for item in items])
-        case Apply(function, (left, right)) if function in COMPARISONS | DISTINCTIONS:
-            return _compared("=" if function in DISTINCTIONS else function, left, right, columns, rows)
-        case Apply("AND" | "OR", arguments):
-            nullable = any(a.nullable for a in arguments)
-            return Cost(4 if nullable else 2, 1, 2 if nullable else 1, 2)
-        case Apply("*", (left, right)):
-            return Cost(128, 1, 64, 4) if all(_varies(side) for side in (left, right)) else Cost(work=1)
-        case Apply("abs", (operand,)):
-            return sign(range_of(operand, columns).bits, rows) + mux(1)
-        case Apply("coalesce" | "greatest" | "least", arguments):
-            one = _chosen(node, columns) + (Cost() if node.function == "coalesce" else sign(64, rows))
-            return total([one] * (len(arguments) - 1))
-        case Apply("nullif", (left, right)):
-            return _compared("=", left, right, columns, rows) + AND
-        case Case(branches):
-            return total([_chosen(node, columns)] * len(branches))
+        case Input():
+            return shared(node.slots, *record(node)).among(parties)
+        case Filter(input, predicate):
+            at, valid = _at(input, network), has_validity(input)
+            sizes = _slices(node) if sliced else [at.rows]
+            return by_size(sizes, lambda rows: holds(predicate, replace(at, rows=rows), valid=valid)).among(parties)
+        case NestedLoop():
+            at = _at(node, network)
+            sizes = _slices(node) if sliced else [at.rows]
+            return by_size(sizes, lambda rows: _nested_loop(node, replace(at, rows=rows))).among(parties)
+        case Align():
+            return _align(node, parties, network)
+        case Aggregate():
+            return _aggregate(node, _at(node.input, network)).among(parties)
+        case Release():
+            return _release(node, _at(node.input, network), parties).among(parties)
         case _:
-            return Cost(work=1)
+            assert_never(node)
 
 
-def _varies(e: Expression) -> bool:
-    return any(True for node in walk(e) if not hasattr(node, "sql"))
+def _slices(node: Node) -> list[int]:
+    """Rows of the slices in which an aggregate takes them."""
+    match node:
+        case Filter(input):
+            return _slices(input)
+        case NestedLoop(left, right):
+            few, many = traits(left).slots, traits(right).slots
+            rows = _borders(few, max(1, SLICE // max(many, 1)))
+            return [some * others for some in rows for others in _borders(many, SLICE)]
+        case _:
+            return _borders(traits(node).slots, SLICE)
 
 
-def _chosen(e: Expression, columns: Columns) -> Cost:
-    words = 1 if e.type.kind is not Kind.VARCHAR else 1 + -(-bytes_of(e, columns) // 7)
-    return (AND + AND if e.type.kind is Kind.BOOLEAN else mux(words)) + (AND if e.nullable else Cost())
+def _borders(rows: int, step: int) -> list[int]:
+    return [min(step, rows - start) for start in range(0, max(rows, 1), step)]
 
 
-def _compared(function: str, left: Expression, right: Expression, columns: Columns, rows: int) -> Cost:
-    nulls = Cost(2, 1, 1, 1) if left.nullable or right.nullable else Cost()
-    both = Cost(2, 1, 1, 1) if left.nullable and right.nullable else Cost()
-    return _bare_comparison(function, left, right, columns, rows) + nulls + both
-
-
-def _bare_comparison(function: str, left: Expression, right: Expression, columns: Columns, rows: int) -> Cost:
-    if left.type.kind is Kind.VARCHAR or right.type.kind is Kind.VARCHAR:
-        words = -(-max(bytes_of(left, columns), bytes_of(right, columns)) // 7)
-        same = total([zero(56, rows)] * words)
-        if function in ("=", "<>"):
-            return same + zero(32, rows) + total([AND] * words)
-        return same + total([sign(57, rows)] * words) + sign(33, rows) + total([AND] * words)
-    difference = _difference(left, right, columns)
-    if function in ("=", "<>"):
-        return zero(min(64, max(abs(difference.low), abs(difference.high), 1).bit_length()), rows)
-    return sign(difference.bits, rows) if difference.bits <= 64 else total([sign(64, rows)] * 3) + AND
-
-
-def _difference(left: Expression, right: Expression, columns: Columns) -> Range:
-    if is_quotient(left) or is_quotient(right):
-        a, b = crossed(pair_of(left), pair_of(right), columns)
-        return a - b
-    scales = [e.type.scale if e.type.kind is Kind.DECIMAL else 0 for e in (left, right)]
-    a, b = (range_of(e, columns).times(10 ** (max(scales) - scale)) for e, scale in zip((left, right), scales, strict=True))
-    return a - b
-
-
-# --- nodes ---------------------------------------------------------------------------------------
+def _at(node: Node, network: Network) -> At:
+    return At(traits(node).slots, traits(node).ranges, network)
 
 
 def record(node: Node) -> tuple[int, int]:
@@ -189,59 +159,34 @@ def record(node: Node) -> tuple[int, int]:
     return words, bits
 
 
-def node_cost(node: Node | Release, parties: int) -> Cost:
-    """Of this node alone."""
-    one = _node_cost(node, parties)
-    return Cost(one.sent * max(parties - 1, 1), one.rounds, one.dealt, one.work)
+def _nested_loop(node: NestedLoop, at: At) -> Steps:
+    """All pairs are copied, which is local; the condition is evaluated on them."""
+    valid = [has_validity(part) for part in (node.left, node.right)]
+    both = and_(at.rows) if all(valid) else NONE
+    return Steps(words=2 * at.rows * sum(record(node))) + both + holds(node.condition, at, valid=any(valid))
 
 
-def _node_cost(node: Node | Release, parties: int) -> Cost:
-    match node:
-        case Input():
-            return Cost(work=2 * node.slots * sum(record(node)))
-        case Filter(input, predicate):
-            slots = traits(input).slots
-            return (expression_cost(predicate, traits(input).ranges, slots) + AND).times(slots)
-        case NestedLoop(left, right, condition):
-            row = Cost(work=2 * sum(record(node))) + AND
-            if condition is not None:
-                row += expression_cost(condition, traits(left).ranges | traits(right).ranges, traits(node).slots) + AND
-            return row.times(traits(node).slots)
-        case Align():
-            return _align_cost(node)
-        case Aggregate():
-            return _aggregate_cost(node)
-        case Release():
-            return _release_cost(node, parties)
-        case _:
-            assert_never(node)
+# --- align ---------------------------------------------------------------------------------------
 
 
-def permuted(words: int, bits: int, rows: int, places: int, told: int) -> Cost:
-    """A programmed permutation of `rows` rows over `places` places, `told` of which the owner names to the others."""
-    width = 64 * words + 8 * -(-bits // 8)
-    return Cost(max(width * rows, 32 * told), 1, width * places, (words + 1) * places)
-
-
-def _align_cost(node: Align) -> Cost:
-    """permute the build side into the table, duplicate 3 candidates a probe row, equalities, selection."""
+def _align(node: Align, parties: int, network: Network) -> Cost:
+    """executors/align.py: the build side into the table, three candidates a probe row, equalities, selection."""
     probe, build = traits(node.probe).slots, traits(node.build).slots
     words, bits = record(node.build)
-    bits += 1
+    bits += has_validity(node.build)
     widths = _key_widths(node)
-    table = max(-(-build * 127 // 100), build + 512)
+    table = -(-max(-(-build * 127 // 100), build + 512) // 3) * 3
     rows = 3 * probe
-    carried = 64 * (words + len(widths)) + 8 * -(-(bits + 1) // 8)
-    to_table = permuted(words, bits, build, table, table)
-    copies = Cost(
-        carried * (2 * table + rows),
-        3,
-        carried * (2 * table + 2 * rows),
-        (words + len(widths)) * (3 * table + 4 * rows) + 20 * rows,
-    )
-    equal = total([zero(width, rows) for width in widths] + [AND] * len(widths)).times(rows)
-    select = mux(words) + total([AND] * bits) if words else total([AND] * bits)
-    return to_table + copies + equal + select.times(rows) + AND.times(probe)
+    placed = permuted(words, bits, build, table, table) if words + bits else NONE
+    fetched = duplicated(words + len(widths), bits + 1, table, rows)
+    matched = shared(table + probe, len(widths), 1) + zeros(rows, tuple(widths), network) + all_of(len(widths) + 1, rows)
+    selected = mux(rows, words) + and_(rows, bits) + (and_(probe) if has_validity(node.probe) else NONE)
+    rest = (matched + selected).among(parties)
+    others = parties - 1   # the build side's owner programs the first permutation, the probe side's the others
+    sent = [others * placed.told + fetched.moved, placed.moved + others * fetched.told]
+    sent += [placed.moved + fetched.moved] if parties > 2 else []
+    routed = placed + fetched
+    return rest + Cost(max(sent) // 8, routed.rounds, routed.dealt // 8, routed.words)
 
 
 def _key_widths(node: Align) -> list[int]:
@@ -249,113 +194,154 @@ def _key_widths(node: Align) -> list[int]:
     found: list[int] = []
     for first, second in node.pairs:
         if first.type.kind is Kind.VARCHAR:
-            found += [56] * -(-max(a[first.number].bytes, b[second.number].bytes) // 7) + [32]
+            found += [TEXT_BITS] * -(-max(a[first.number].bytes, b[second.number].bytes) // 7) + [LENGTH_BITS]
         else:
-            difference = a[first.number].range - b[second.number].range
-            found.append(min(64, max(abs(difference.low), abs(difference.high), 1).bit_length()))
+            scales = [scale_of(field.type) if field.type.is_exact else 0 for field in (first, second)]
+            factors = [10 ** (max(scales) - scale) for scale in scales]
+            found.append(equality_bits(a[first.number].range.times(factors[0]) - b[second.number].range.times(factors[1])))
     return found
 
 
-def _aggregate_cost(node: Aggregate) -> Cost:
-    found = traits(node.input)
-    rows, columns = found.slots, found.ranges
+# --- aggregate -----------------------------------------------------------------------------------
+
+ALL: tuple[Expression | None, Expression | None] = (None, None)
+"""What weighs a row that is counted whatever is in it."""
+
+
+def _aggregate(node: Aggregate, at: At) -> Steps:
+    """executors/grouping.py: what each row weighs in every cell; sums and extremes of groups, or of slices; what they give."""
     slots = groups_bound(node)
     cells = max(1, traits(node).slots // max(slots, 1))
-    one = zero(7, rows) + AND
-    domain = total([expression_cost(e, columns, rows) + total([one] * (1 if e.type.kind is Kind.BOOLEAN else cells))
-                    for _, e in node.domain_keys])  # fmt: skip
-    arguments = total([expression_cost(e, columns, rows) for call in node.calls for e in _parts(call)])
-    weights = _weights(node)
+    sums = sum(call.function in ("sum", "sum_count") for call in node.calls)
+    tested = [max(at.rows, 1).bit_length()] * (sums + node.is_grouped)
+    last = zeros(slots, tuple(tested), at.network) + (and_(slots) if node.owner_keys else NONE)
+    sizes = [at.rows] if node.owner_keys else _slices(node.input)
+    if len(sizes) > 1:   # the slices' extremes meet
+        met = replace(at, rows=len(sizes))
+        last += total(_extreme(call, met, grouped=False, null=True) for call in node.calls if call.function in ("min", "max"))
+    return by_size(sizes, lambda rows: _weighed(node, replace(at, rows=rows), slots, cells)) + total([last] * cells)
+
+
+def _weighed(node: Aggregate, at: At, slots: int, cells: int) -> Steps:
+    """All but what is done with the results."""
     sums = [call for call in node.calls if call.function in ("sum", "sum_count")]
     extremes = [call for call in node.calls if call.function in ("min", "max")]
-    cell = total([AND] * (weights - 1)) + total([TO_RING] * weights) + total([Cost(65, 1, 128, 4)] * len(sums))
-    whole = (domain + arguments).times(rows) + cell.times(rows * cells)
-    for call in extremes:
-        whole += _extreme_cost(call, rows, columns, grouped=bool(node.owner_keys)).times(cells, 1)
-    nothing = total([zero(max(rows, 1).bit_length(), slots * cells)] * (1 + len(sums)) + [AND])
+    by_call = {call: (call.filter, _counted(call, at)) for call in node.calls}
+    valid = has_validity(node.input) or bool(node.domain_keys)
+    weights = {weight for weight in (*by_call.values(), ALL) if valid or weight != ALL}
+    weighed = {call for call, weight in by_call.items() if weight in weights}
+    arguments = {argument for call in node.calls for argument in call.arguments}
+    cell = total(value(argument, at) for argument in arguments) + total(_weight(*weight, at, valid=valid) for weight in weights)
+    cell += beside(mux(at.rows, 1) for call in sums if call in weighed) + to_ring(at.rows, len(weights))
+    cell += total(_extreme(call, at, grouped=bool(node.owner_keys), null=call in weighed) for call in extremes)
     if node.owner_keys:
-        words, flags = weights + len(sums) + len(extremes), len(extremes)
-        moved = permuted(words, flags, rows, rows, rows) + permuted(words, flags, rows, rows + slots, slots)
-        whole += moved.times(cells, 1)
-    return whole + nothing.times(slots * cells)
+        added, nulls = len(weights | {ALL}) + len(sums), len(weighed & set(extremes))
+        cell += _group_sums(at.rows, slots, added, len(extremes), nulls)
+    return _cells(node, at, cells, valid=has_validity(node.input)) + total([cell] * cells)
 
 
-def _parts(call: Call) -> list[Expression]:
-    return [*call.arguments, *([] if call.filter is None else [call.filter])]
+def _counted(call: Call, at: At) -> Expression | None:
+    """The argument that a call counts by: where it is not NULL."""
+    return next((argument for argument in call.arguments if nullable(argument, at.columns)), None)
 
 
-def _weights(node: Aggregate) -> int:
-    """Different sets of rows that are counted: by argument's NULLs and by FILTER."""
-    return len(
-        {(call.filter, call.arguments if call.arguments and call.arguments[0].nullable else ()) for call in node.calls}
-        | {(None, ())}
-    )
+def _weight(condition: Expression | None, argument: Expression | None, at: At, *, valid: bool) -> Steps:
+    """The rows that a call counts: those of the cell that meet its FILTER and whose argument is not NULL."""
+    met = NONE if condition is None else value(condition, at)
+    return met + total([and_(at.rows)] * (valid + (condition is not None) + (argument is not None) - 1))
 
 
-def _extreme_cost(call: Call, rows: int, columns: Columns, *, grouped: bool) -> Cost:
-    width = min(range_of(call.arguments[0], columns).bits, 64)
-    compare = sign(width + 2, rows) if width <= 62 else total([sign(64, rows)] * 3) + AND + AND + AND
-    step = compare + mux(1) + (AND if grouped else Cost())
-    steps = max(rows - 1, 0).bit_length()
-    ends = mux(1) + sign(min(width + 2, 64), rows if grouped else 1) + mux(1)
-    if grouped:
-        return total([step.times(rows)] * steps) + ends.times(rows)
-    return Cost(step.sent * rows, step.rounds * steps, step.dealt * rows, step.work * rows) + mux(1).times(rows) + ends
+def _cells(node: Aggregate, at: At, cells: int, *, valid: bool) -> Steps:
+    """Which rows have which values of the small-domain keys, and every combination of these."""
+    found = NONE
+    for _, e in node.domain_keys:
+        size = domain_of(e, at.columns).size
+        found += number(e, at) if e.type.kind is not Kind.BOOLEAN else value(e, at)
+        if e.type.kind is not Kind.BOOLEAN:
+            found += zeros(at.rows, (max(size, 2).bit_length(),) * size, at.network)
+            found += and_(at.rows, size) if e.nullable else NONE
+    return found + total([and_(at.rows)] * (cells * (len(node.domain_keys) - (not valid)) if node.domain_keys else 0))
 
 
-def _release_cost(node: Release, parties: int) -> Cost:
-    found = traits(node.input)
-    words = bits = 0
-    row = Cost()
-    whole = Cost()
+def _group_sums(rows: int, slots: int, added: int, best: int, nulls: int) -> Steps:
+    """Rows to the order of their owner, and the last of each group to its place."""
+    return permuted(added + best, nulls, rows, rows, rows) + permuted(added + best, best, rows, rows + slots, slots)
+
+
+def _extreme(call: Call, at: At, *, grouped: bool, null: bool) -> Steps:
+    """executors/scan.py: a tournament of halves, or of a group's rows at growing distances."""
+    if not (at.rows or grouped):
+        return NONE
+    width = min(range_of(call.arguments[0], at.columns).bits, 64)
+    merged = width <= 62   # NULL is a value above all others
+    whole, rows, distance = mux(at.rows, 1) if merged and null else NONE, at.rows, 1
+    while rows > 1 if not grouped else distance < at.rows:
+        met = at.rows - distance if grouped else rows // 2
+        whole += less(met, width + 2 if merged else 65, at.network) + mux(met, 1) + (and_(met) if grouped else NONE)
+        whole += total([and_(met)] * 3) if null and not merged else NONE
+        rows, distance = rows - met, 2 * distance
+    last = at.rows if grouped else 1
+    found = sign(last, width + 2, at.network) if merged else NONE
+    return whole + found + mux(last, 1) if null else whole
+
+
+# --- release -------------------------------------------------------------------------------------
+
+
+def _release(node: Release, at: At, parties: int) -> Steps:
+    """executors/secure.py: the outputs, one error bit, rows that are not there wiped, a shuffle by all."""
+    words, bits = released(node)
+    failures = [*_failures([e for _, e in node.outputs], at), *_failures_below(node.input, at.network)]
+    whole = total(_output(e, at) for _, e in node.outputs) + (any_of(sum(failures)) if failures else NONE)
+    whole += and_(at.rows) if failures and has_validity(node.input) else NONE
+    if failures or has_validity(node.input):
+        whole += mux(at.rows, words) + and_(at.rows, bits - 1)
+    return whole + (shuffled(words, bits, at.rows, parties) if at.rows > 1 else NONE)
+
+
+def _failures(evaluated: Iterable[Expression], at: At) -> list[int]:
+    """The rows of every column of bits that says where an operator failed."""
+    return [at.rows for e in evaluated for part in walk(e) if overflows(part, at.columns)]
+
+
+def _failures_below(node: Node, network: Network) -> list[int]:
+    at = _at(node.input if isinstance(node, Filter | Aggregate) else node, network)
+    return _failures(expressions(node), at) + [rows for part in inputs(node) for rows in _failures_below(part, network)]
+
+
+def _output(e: Expression, at: At) -> Steps:
+    if is_quotient(e):
+        return _quotient(e, at)
+    count = words_of(e, at.columns)
+    return value(e, at) + (mux(at.rows, count) if nullable(e, at.columns) else NONE)
+
+
+def _quotient(e: Expression, at: At) -> Steps:
+    """executors/quotient.py."""
+    division, pair = division_of(e, at.columns), pair_of(e)
+    parts = [part for part in (pair.numerator, pair.divisor) if part is not None]
+    nulls = sum(nullable(part, at.columns) for part in parts)
+    whole = total([number(part, at) for part in parts]) + total([and_(at.rows)] * (nulls - 1))
+    tree = choose(2 * at.rows, TOP + 2, at.network)
+    whole += divided(significand_cost(division.top, division.bottom, tree), at.rows, 5)
+    return whole + and_(at.rows) + (and_(at.rows, 4) if nulls else NONE) + mux(at.rows, 2)
+
+
+def released(node: Release) -> tuple[int, int]:
+    """Words and bits of a released row, its validity with them."""
+    columns = traits(node.input).ranges
+    words, bits = 0, 1
     for _, e in node.outputs:
         if is_quotient(e):
-            division = division_of(e, found.ranges)
-            bits += 5 + division.bits
-            whole += (
-                total([expression_cost(part, found.ranges, found.slots) for part in e.arguments]).times(found.slots)
-                if isinstance(e, Apply)
-                else Cost()
-            )
-            whole += division_cost(division, found.slots)
-            continue
-        row += expression_cost(e, found.ranges, found.slots)
-        count = (
-            0 if e.type.kind is Kind.BOOLEAN else 1 if e.type.kind is not Kind.VARCHAR else 1 + -(-bytes_of(e, found.ranges) // 7)
-        )
-        words, bits = words + count, bits + (2 if e.type.kind is Kind.BOOLEAN else 1)
-        row += mux(count) if count and e.nullable else Cost()
-    always = not _is_filtered(node.input)
-    if not always:
-        row += (mux(words) if words else Cost()) + Cost(2 * bits, 1, bits, bits)
-    whole += row.times(found.slots)
-    if found.slots > 1:
-        width = 64 * words + 8 * -(-(bits + 1) // 8)
-        whole += Cost(width * found.slots, parties, parties * width * found.slots, 4 * (words + 1) * found.slots)
-    return whole
+            words, bits = words + 2, bits + 4
+        else:
+            words += words_of(e, columns)
+            bits += 2 if e.type.kind is Kind.BOOLEAN else 1
+    return words, bits
 
 
-def _is_filtered(node: Node) -> bool:
-    """Whether its rows have a validity on shares: all but an ungrouped aggregate."""
-    return not isinstance(node, Aggregate) or node.is_grouped
-
-
-def division_cost(division: Division, rows: int) -> Cost:
-    """Long division, radix 2^g: 2^g - 1 comparisons and muxes a digit (executors/divide.py)."""
-    g = 4 if rows <= 1 << 10 else 2 if rows <= 1 << 15 else 1
-    g = max(1, min(g, 63 - division.bottom))
-    digits = -(-division.bits // g)
-    many = (1 << g) - 1
-    trial = sign(division.bottom + g + 1, rows * many)
-    digit = Cost(many * (trial.sent + 65), trial.rounds + 1,
-                 many * (trial.dealt + 128), 12 * many)  # fmt: skip
-    bits = division.top
-    decomposed = Cost(bits + bits * 2 * bits.bit_length(), 1 + bits.bit_length(), 65 * bits + bits * bits.bit_length(), 4 * bits)
-    rounding = Cost(10 * division.bits, 14, 5 * division.bits, 4 * division.bits)
-    return (total([digit] * digits) + decomposed + rounding + zero(division.bottom, rows) + zero(division.top, rows)).times(rows)
-
-
-def tree_cost(node: Node | Release, parties: int) -> Cost:
-    """Of the node and all below it. Raises WidthError, Unsupported for what cannot run."""
-    below = (node.input,) if isinstance(node, Release) else inputs(node)
-    return node_cost(node, parties) + total([tree_cost(part, parties) for part in below])
+def payload_bytes(node: Release, *, may_fail: bool) -> int:
+    """Bytes of a party's share of the result, to the client."""
+    words, bits = released(node)
+    slots = traits(node.input).slots
+    return 8 * (may_fail + words * slots + bits * -(-slots // 64))

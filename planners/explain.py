@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from sdh.catalog import Facts, TableFacts
-from sdh.planners.costs import Cost, Network, node_cost, tree_cost
+from sdh.planners.costs import Cost, Network, nanoseconds, operator_costs, payload_bytes, tree_cost
 from sdh.planners.logical import Call
+from sdh.planners.memory import mebibytes, peak
 from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
 from sdh.planners.render import call_sql, expression_sql, readable
+from sdh.planners.units import duration, size
 
 if TYPE_CHECKING:
     from sdh.planners.plan import Plan
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 
 def explain(plan: Plan) -> str:
     """The tree, then what is revealed, to whom, what is known beforehand, and the alternatives that lost."""
+    return "\n".join([*explained(plan), "", f"Plan digest {plan.digest}"])
+
+
+def explained(plan: Plan) -> list[str]:
+    """All but the digest, as lines."""
     client = plan.placed.question.client
     lines = [f"Release to {client}: {', '.join(column.name for column in plan.placed.schema)}"]
     if plan.root is None:
@@ -31,35 +39,39 @@ def explain(plan: Plan) -> str:
     if plan.root is not None:
         lines += ["", "The dealer learns the sizes above and nothing else."]
         lines += _alternatives(plan)
-    lines += ["", f"Plan digest {plan.digest}"]
-    return "\n".join(lines)
+    return lines
 
 
 def _release(root: Release, plan: Plan) -> list[str]:
-    parties = len(plan.placed.parties)
-    total = tree_cost(root, parties)
+    *costs, (_, cost) = operator_costs(root, len(plan.placed.parties), plan.network)
     outputs = ", ".join(readable(e) for _, e in root.outputs)
-    lines = [f"   {outputs}: on shares, {traits(root.input).slots:,} slots, {_cost(node_cost(root, parties), plan.network)}"]
+    payload = f"{size(payload_bytes(root, may_fail=plan.may_fail))} from each party to the client"
+    lines = [f"   {outputs}: on shares, {traits(root.input).slots:,} slots, {_cost(cost, plan.network)}; {payload}"]
     if root.order:
         lines.append("   ordered at the client")
-    lines += _tree(root.input, plan, "")
-    lines.append(f"In all: {_cost(total, plan.network)}")
+    texts = [_cost(one, plan.network) for _, one in costs]
+    lines += _tree(root.input, plan, texts, "")[0]
+    lines.append(f"In all: {_cost(sum((one for _, one in costs), cost), plan.network)}")
+    most = peak(root)
+    lines.append(f"Memory of each party on shares: at most about {mebibytes(most.bytes)}, in {most.operator}")
     return lines
 
 
-def _tree(node: Node, plan: Plan, indent: str, last: bool = True) -> list[str]:
+def _tree(node: Node, plan: Plan, costs: Sequence[str], indent: str, first: int = 0, last: bool = True) -> tuple[list[str], int]:
+    """The lines of a node and all below it, and its number. `first`: the number of the operator that is run first of them."""
     branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
-    lines = [f"{indent}{branch}{_title(node, plan)}"]
+    parts, texts, number = inputs(node), list[str](), first
+    for i, part in enumerate(parts):
+        more, number = _tree(part, plan, costs, indent + below, number, i == len(parts) - 1)
+        texts, number = texts + more, number + 1
+    lines = [f"{indent}{branch}#{number} {_title(node, plan, costs[number])}"]
     if isinstance(node, Input):
         lines.append(f"{indent}{below}     {plan.placed.fragments[node.fragment].sql}")
-    parts = inputs(node)
-    for i, part in enumerate(parts):
-        lines += _tree(part, plan, indent + below, i == len(parts) - 1)
-    return lines
+    return lines + texts, number
 
 
-def _title(node: Node, plan: Plan) -> str:
-    tail = f"on shares, {traits(node).slots:,} slots, {_cost(node_cost(node, len(plan.placed.parties)), plan.network)}"
+def _title(node: Node, plan: Plan, cost: str) -> str:
+    tail = f"on shares, {traits(node).slots:,} slots, {cost}"
     match node:
         case Input(fragment, party, slots):
             return f"fragment {fragment} at {party}: in the clear, then shared in {slots:,} slots; reveals nothing more"
@@ -88,17 +100,8 @@ def _call(call: Call) -> str:
 
 
 def _cost(cost: Cost, network: Network) -> str:
-    seconds = network.nanoseconds(cost) / 1e9
-    return f"{size(cost.bytes)} sent, {cost.rounds:,} rounds, dealer {size(cost.dealer_bytes)}, ~{seconds:.3g} s"
-
-
-def size(count: int) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count} B"
-        count = count / 1000  # type: ignore[assignment]
-    raise AssertionError
+    seconds = duration(nanoseconds(cost, network) / 1e9)
+    return f"{size(cost.sent)} sent, {cost.rounds:,} rounds, dealer {size(cost.dealt)}, ~{seconds}"
 
 
 def _floors(plan: Plan) -> list[str]:
@@ -146,7 +149,7 @@ def _alternatives(plan: Plan) -> list[str]:
     parties = len(plan.placed.parties)
     lines = ["", "Alternatives that cost more (and would reveal the same):"]
     for other in plan.others[:3]:
-        lines.append(f"  {_shape(other)}: {_cost(tree_cost(other, parties), plan.network)}")
+        lines.append(f"  {_shape(other)}: {_cost(tree_cost(other, parties, plan.network), plan.network)}")
     return lines
 
 

@@ -52,7 +52,7 @@ class Oracle:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._connection = duckdb.connect()
+        self._connection = duckdb.connect(config={"threads": "1", "async_threads": "0"})
         for party in catalog.names:
             self._connection.execute(f"CREATE SCHEMA {quote(party)}")
         for table in catalog.tables:

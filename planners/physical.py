@@ -17,7 +17,7 @@ class Input:
     """A fragment's rows, padded to `slots` and shared by its owner.
 
     keys: unique keys (field numbers) among rows whose key is not NULL. single: tables each of whose rows stands
-    here at most once.
+    here at most once. exact: every slot holds a row, publicly.
     """
 
     fragment: int
@@ -26,6 +26,7 @@ class Input:
     columns: tuple[Shared, ...]
     keys: tuple[frozenset[int], ...] = ()
     single: frozenset[str] = frozenset()
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,21 @@ def inputs(node: Node) -> tuple[Node, ...]:
             assert_never(node)
 
 
+def has_validity(node: Node) -> bool:
+    """Whether a bit on shares says which slots hold rows; else all do."""
+    match node:
+        case Input():
+            return not node.exact
+        case NestedLoop(left, right, condition):
+            return condition is not None or has_validity(left) or has_validity(right)
+        case Aggregate():
+            return node.is_grouped
+        case Filter() | Align():
+            return True
+        case _:
+            assert_never(node)
+
+
 def expressions(node: Node) -> tuple[Expression, ...]:
     """The expressions that a node itself evaluates over its inputs' columns."""
     match node:
@@ -154,7 +170,7 @@ def expressions(node: Node) -> tuple[Expression, ...]:
 def traits(node: Node) -> Traits:
     """Slots, columns with their ranges, who knows what, unique keys. Raises WidthError."""
     match node:
-        case Input(_, party, slots, columns, keys, single):
+        case Input(_, party, slots, columns, keys, single, _):
             known = ((party, frozenset(c.field.number for c in columns)),)
             return Traits(slots, columns, known, keys, single, keys)
         case Filter(input):

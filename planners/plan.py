@@ -19,7 +19,8 @@ from sdh.planners.apply_floors import apply_floors
 from sdh.planners.authorize import authorize, floors
 from sdh.planners.bind import bind, check_parameters
 from sdh.planners.choose import choose
-from sdh.planners.costs import LOCAL, Network, tree_cost
+from sdh.planners.comparing import LOCAL, Network
+from sdh.planners.costs import nanoseconds, tree_cost
 from sdh.planners.digest import digest
 from sdh.planners.expressions import Expression, walk
 from sdh.planners.facts import known
@@ -189,7 +190,7 @@ def _estimate(top: Top, catalog: Catalog) -> int:
     fragments = [_fragment(i, leaf, names, catalog) for i, leaf in enumerate(leaves)]
     inputs = {leaf: _input(fragment, leaf, fragment.slots) for leaf, fragment in zip(leaves, fragments, strict=True)}
     root, _ = choose(top, inputs, len(names))
-    return LOCAL.nanoseconds(tree_cost(root, len(names)))
+    return nanoseconds(tree_cost(root, len(names)), LOCAL)
 
 
 def _fragment(number: int, leaf: Local, names: tuple[str, ...], catalog: Catalog) -> Fragment:
@@ -240,7 +241,7 @@ def _input(fragment: Fragment, leaf: Local, slots: int) -> physical.Input:
     columns = tuple(facts.columns[f.number] for f in fields(leaf.node))
     numbers = {f.number for f in fields(leaf.node)}
     keys = tuple(key for key in facts.keys if key <= numbers)
-    return physical.Input(fragment.number, fragment.party, slots, columns, keys, facts.single)
+    return physical.Input(fragment.number, fragment.party, slots, columns, keys, facts.single, fragment.rows == "exact")
 
 
 def _reveals(placed: Placed, root: physical.Release | None) -> tuple[Reveal, ...]:

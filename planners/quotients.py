@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import isfinite
 
 from sdh.errors import Unsupported, WidthError
+from sdh.planners.dividing import DIVISOR_BITS, Operand
 from sdh.planners.expressions import Apply, Case, Constant, Expression
 from sdh.planners.ranges import QUOTIENTS, WORD, Columns, Range, range_of, scale_of
 from sdh.schema import FLOATING
@@ -84,22 +85,17 @@ def crossed(a: Pair, b: Pair, columns: Columns) -> tuple[Range, Range]:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How a released quotient is divided: widths of |top| and |bottom| and bits behind the point."""
+    """How a released quotient is divided: bits of |top| and |bottom|, and whether they may be negative."""
 
-    top: int
-    bottom: int
-    fraction: int
-
-    @property
-    def bits(self) -> int:
-        return self.top + self.fraction
+    top: Operand
+    bottom: Operand
 
 
 def division_of(e: Expression, columns: Columns) -> Division:
     """Raises WidthError, Unsupported."""
     pair = pair_of(e)
-    top, bottom = pair.top(columns), pair.bottom(columns)
-    widths = [max(max(abs(r.low), abs(r.high)).bit_length(), 1) for r in (top, bottom)]
-    if widths[0] > 62 or widths[1] > 60:
+    top, bottom = (Operand(max(max(abs(r.low), abs(r.high)).bit_length(), 1), r.low < 0)
+                   for r in (pair.top(columns), pair.bottom(columns)))  # fmt: skip
+    if top.bits > 62 or bottom.bits > DIVISOR_BITS:
         raise WidthError("A quotient might not fit 62 bits on shares.", advice="Declare tighter bounds= for its columns.")
-    return Division(widths[0], widths[1], widths[1] + 54)
+    return Division(top, bottom)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from sdh.errors import Unsupported, WidthError
+from sdh.planners.dividing import DIVISOR_BITS, Operand
 from sdh.planners.expressions import (
     COMPARISONS,
     CONNECTIVES,
@@ -60,7 +61,10 @@ NEVER_FAIL = PREDICATES | {
     "contains",
 }
 """Functions that give a value or NULL for any arguments."""
-ARITHMETIC = frozenset({"+", "-", "*", "negate", "abs"})
+REMAINDERS = frozenset({"%", "mod"})
+DIVISIONS = frozenset({"//", "divide"}) | REMAINDERS
+"""Of integers, toward zero: the remainder, which DECIMAL has too, bears the dividend's sign. They fail on a divisor of 0."""
+ARITHMETIC = frozenset({"+", "-", "*", "negate", "abs"}) | DIVISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ def _range(e: Expression, columns: Columns) -> Range:
             return Range(int(value), int(value)) if isinstance(value, (bool, int)) else BIT if value is None else WORD
         case Apply("+" | "-" | "*" as operator, (left, right)):
             return _arithmetic(operator, e, left, right, columns)
+        case Apply(function, (left, right)) if function in DIVISIONS:
+            return _division(e, left, right, columns)
         case Apply("negate", (operand,)):
             return Range(0, 0) - range_of(operand, columns)
         case Apply("abs", (operand,)):
@@ -170,18 +176,52 @@ def _range(e: Expression, columns: Columns) -> Range:
             assert_never(e)
 
 
-def _arithmetic(operator: str, e: Apply, left: Expression, right: Expression, columns: Columns) -> Range:
+def _require_exact(operator: str, e: Apply, left: Expression, right: Expression) -> None:
     if {left.type.kind, right.type.kind, e.type.kind} & (FLOATING | {Kind.OTHER, Kind.VARCHAR, Kind.BOOLEAN}):
         raise Unsupported(
             f"{operator} of {left.type} and {right.type} on shares is not supported.",
             advice="Cast to an integer or DECIMAL type at one owner.",
         )
+
+
+def _arithmetic(operator: str, e: Apply, left: Expression, right: Expression, columns: Columns) -> Range:
+    _require_exact(operator, e, left, right)
     if operator == "*":
         if scale_of(e.type) != scale_of(left.type) + scale_of(right.type):
             raise Unsupported(f"A product of {left.type} and {right.type} on shares is not supported.")
         return range_of(left, columns) * range_of(right, columns)
     a, b = rescaled(left, e.type, columns), rescaled(right, e.type, columns)
     return a + b if operator == "+" else a - b
+
+
+def _division(e: Apply, left: Expression, right: Expression, columns: Columns) -> Range:
+    """Of a quotient or remainder toward zero, where DuckDB gives one."""
+    _require_exact(e.function, e, left, right)
+    x, d = rescaled(left, e.type, columns), rescaled(right, e.type, columns)
+    if not x.within(WORD) or operand(d).bits > DIVISOR_BITS:
+        raise WidthError(
+            f"{_text(e, columns)} might need more than 63 bits for the dividend or {DIVISOR_BITS} for the divisor on shares.",
+            advice="Declare tighter bounds= for its columns, or grant facts='measured'.",
+        )
+    if e.function in REMAINDERS:
+        most = max(abs(d.low), abs(d.high), 1) - 1
+        return Range(max(min(x.low, 0), -most), min(max(x.high, 0), most))
+    divisors = [one for one in (d.low, d.high, -1, 1) if one and d.low <= one <= d.high] or [1]
+    corners = [abs(top) // abs(one) * (1 if (top < 0) == (one < 0) else -1) for top in (x.low, x.high) for one in divisors]
+    allowed = type_range(e.type)
+    return Range(max(min(corners), allowed.low), min(max(corners), allowed.high))
+
+
+def division_faults(e: Apply, columns: Columns) -> tuple[bool, bool]:
+    """Whether the divisor of a division may be 0, and whether it may be -1 where the dividend is the type's least value."""
+    x, d = (rescaled(side, e.type, columns) for side in e.arguments)
+    lowest = e.type.kind is not Kind.DECIMAL and x.low <= type_range(e.type).low
+    return d.low <= 0 <= d.high, lowest and d.low <= -1 <= d.high
+
+
+def operand(range_: Range) -> Operand:
+    """A range as the width of what divides or is divided."""
+    return Operand(max(range_.bits - 1, 1), range_.low < 0)
 
 
 def _union(ranges: list[Range]) -> Range:
@@ -297,6 +337,8 @@ def overflows(e: Expression, columns: Columns) -> bool:
         return False
     if not (e.type.is_exact or e.type.is_temporal):
         return False
+    if isinstance(e, Apply) and e.function in DIVISIONS:
+        return any(division_faults(e, columns))
     return not range_of(e, columns).within(type_range(e.type))
 
 

@@ -1,4 +1,4 @@
-"""The command `sdh`: query, explain, demo.
+"""The command `sdh`: query, explain, audit, demo.
 
 Rows go to stdout, everything else to stderr. Exit codes: 0 done; 1 the question, a policy, a store or its data;
 2 usage; 3 a fault of the run; 130 Ctrl-C.
@@ -6,6 +6,7 @@ Rows go to stdout, everything else to stderr. Exit codes: 0 done; 1 the question
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,33 +43,59 @@ Keys = Annotated[list[str] | None, typer.Option("--key", metavar="PARTY.TABLE=CO
                  help="Columns that are unique together; checked against the data.")]
 Client = Annotated[str, typer.Option("--client", help="Who asks: the name that grants are made to.")]
 Zone = Annotated[str, typer.Option("--timezone", help="The time zone of the question.")]
+Memory = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE",
+                   help="Of each node and the dealer, such as 2GiB. Default: three quarters of the machine's, divided.")]
 
 
 @app.command()
 def query(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
           key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC",
           form: Annotated[Format, typer.Option("--format", "-f", help="How the rows are written.")] = Format.TABLE,
-          timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds until it is given up.")] = None
-          ) -> None:
+          timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds until it is given up.")] = None,
+          memory_limit: Memory = None) -> None:
     """Ask one question, on secret shares where it crosses owners."""
     asked = _asked(sql, party, policy, public, param, key)
     if form is Format.ARROW and sys.stdout.isatty():
         raise typer.BadParameter("Arrow is binary: send it to a file or a program.", param_hint="--format")
     with _told():
-        with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone) as hub:
+        with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone, memory_limit) as hub:
             result = hub.sql(asked.sql, params=asked.params, timeout=timeout, progress=meter)
         _write(result, form)
 
 
 @app.command()
 def explain(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
-            key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC") -> None:
+            key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC",
+            analyze: Annotated[bool, typer.Option("--analyze", help="Run it, and show what it cost beside that.")] = False
+            ) -> None:
     """Show the plan: what runs where, what it costs, and what it reveals to whom. Nothing is run."""
     asked = _asked(sql, party, policy, public, param, key)
     with _told():
-        with Meter(_stderr(), "starting the parties"), asked.hub(client, timezone) as hub:
-            text = hub.explain(asked.sql, params=asked.params)
+        with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone) as hub:
+            text = (hub.sql(f"EXPLAIN ANALYZE {asked.sql}", params=asked.params, progress=meter).fetchall()[0][1] if analyze
+                    else hub.explain(asked.sql, params=asked.params))
         typer.echo(text)
+
+
+@app.command(name="audit")
+def show_audit(books: Annotated[list[Path] | None, typer.Argument(metavar="[BOOK]...", help="Files PARTY.jsonl; without one, "
+               "all in the folder that SDH_AUDIT names.")] = None) -> None:
+    """Show what a party's node did for whom: the book that nodes keep for their owner in the folder SDH_AUDIT.
+
+    It holds what nobody else is told: the seconds of the work on the party's clear data.
+    """
+    from sdh import audit, formats
+
+    folder = os.environ.get(audit.VARIABLE)
+    if not books and not folder:
+        raise typer.BadParameter("Name a book, or set SDH_AUDIT to the folder of the books.", param_hint="BOOK")
+    for book in books or sorted(Path(folder or "").glob("*.jsonl")):
+        try:
+            entries = list(audit.read(book))
+        except (OSError, ValueError):
+            raise typer.BadParameter(f"{book} is not a book that a node keeps.", param_hint="BOOK") from None
+        for entry in entries:
+            typer.echo(formats.audited(book.stem, entry))
 
 
 @app.command()
@@ -96,9 +123,9 @@ class Asked:
     keys: dict[str, dict[str, list[tuple[str, ...]]]]
 
     @contextmanager
-    def hub(self, client: str, timezone: str) -> Iterator[Any]:
+    def hub(self, client: str, timezone: str, memory_limit: str | None = None) -> Iterator[Any]:
         """A hub with these parties and public tables. Raises StoreError."""
-        with sdh.connect(client=client, timezone=timezone) as hub:
+        with sdh.connect(client=client, timezone=timezone, memory_limit=memory_limit) as hub:
             for name, path in self.parties.items():
                 hub.attach(name, path, policy=self.policies.get(name), keys=self.keys.get(name))
             for name, path in self.public.items():
@@ -220,6 +247,8 @@ def _write(result: Any, form: Format) -> None:
     from sdh import formats
 
     match form:
+        case Format.TABLE if (text := formats.explained(result)) is not None:
+            typer.echo(text)
         case Format.TABLE:
             # A file or pipe has no width to fit: nothing is cut there.
             Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(formats.rich_table(result))

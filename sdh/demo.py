@@ -28,9 +28,10 @@ from rich.text import Text
 import sdh
 from sdh.errors import MissingStore, NotGranted
 from sdh.formats import rich_table
+from sdh.planners import units
 from sdh.policy import Policy
 from sdh.progress import Meter
-from sdh.result import Result, megabytes
+from sdh.result import Result
 
 if TYPE_CHECKING:
     from sdh.hub import Hub
@@ -226,7 +227,7 @@ def data(scale: float, err: Console) -> Path:
                 raise
         Path(making).mkdir(exist_ok=True)   # for the end of the block to remove
     size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
-    err.print(f"Made {megabytes(size)} of Parquet in {folder}.", style="dim")
+    err.print(f"Made {units.size(size)} of Parquet in {folder}.", style="dim")
     return folder
 
 

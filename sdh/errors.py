@@ -24,6 +24,10 @@
         ├── PartyLost, DealerLost
         ├── HubBusy, HubClosed
         ├── DeadlinePassed, Cancelled
+        ├── PreparedSpent        a prepared query that ran already or was closed
+        ├── MemoryExceeded       a process would need, or needed, more memory than its limit
+        ├── DiskFull             no room for what would be dealt ahead
+        ├── DeviceMissing        a node was told to compute on what its machine has not
         ├── PlanMismatch         two nodes did not plan the same
         ├── ProtocolError        a frame of another address, length or key than planned
         ├── Aborted              another node failed; its error is the one to read
@@ -203,6 +207,22 @@ class Cancelled(RuntimeFault):
     """The client cancelled the query."""
 
 
+class PreparedSpent(RuntimeFault):
+    """A prepared query runs once, and not after it was closed."""
+
+
+class MemoryExceeded(RuntimeFault):
+    """A process would need, or needed, more memory than its limit; nothing was released."""
+
+
+class DiskFull(RuntimeFault):
+    """A disk has no room for what a process would write."""
+
+
+class DeviceMissing(RuntimeFault):
+    """The device that a node was told to compute on is not there, or what it needs is not installed."""
+
+
 class PlanMismatch(RuntimeFault):
     """Two nodes did not plan the same; nothing was shared."""
 
@@ -217,6 +237,12 @@ class Aborted(RuntimeFault):
 
 class InternalError(RuntimeFault):
     """A fault of SDH itself."""
+
+
+def memory_exceeded(name: str, during: str = "") -> MemoryExceeded:
+    """A process had no memory left `during` something."""
+    return MemoryExceeded(f"The memory limit was met at {name}{f' during {during}' if during else ''}.",
+                          advice="Nothing was released. Ask for less, or give more with memory_limit=.")
 
 
 def _classes(root: type[SdhError]) -> dict[str, type[SdhError]]:

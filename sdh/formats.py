@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from sdh.audit import Entry
+from sdh.planners.units import duration
 from sdh.result import Result
 
 if TYPE_CHECKING:
@@ -41,6 +43,23 @@ def rich_table(result: Result) -> Table:
     for row in result.texts():
         table.add_row(*(Text("NULL", style="dim") if value is None else Text(value) for value in row))
     return table
+
+
+def explained(result: Result) -> str | None:
+    """The text of an EXPLAIN, which no frame should cut; None for rows."""
+    return str(result.table.column(1)[0]) if result.columns == ["explain_key", "explain_value"] else None
+
+
+def audited(party: str, entry: Entry) -> str:
+    """An entry of a party's book, for its owner."""
+    lines = [f"{entry.when}  {party} for {entry.client}: plan {entry.plan[:16]}, session {entry.session[:16]}",
+             *(f"  {line}" for line in entry.question.strip().splitlines()),
+             *(f"  revealed: {reveal}" for reveal in entry.revealed)]
+    for title, steps in (("on clear data, told to nobody", entry.clear), ("on shares", entry.shared)):
+        if steps:
+            each = ", ".join(f"{step} {duration(seconds)}" for step, seconds in steps.items())
+            lines.append(f"  {title}: {duration(sum(steps.values()))} ({each})")
+    return "\n".join(lines) + "\n"
 
 
 def csv_lines(result: Result) -> Iterator[str]:

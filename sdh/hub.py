@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sdh.config import LIMITS, PROGRAMS, Limits, Programs
+from sdh.config import LIMITS, PROGRAMS, Limits, Programs, memory_from_text
 from sdh.connectors.wire import new_identity
 from sdh.errors import HubBusy, HubClosed, NameTaken, SdhError, UnknownDeclaration
 from sdh.members import Members
@@ -26,6 +26,7 @@ from sdh.values import params_of
 
 if TYPE_CHECKING:
     from sdh.planners.plan import Question
+    from sdh.prepared import Prepared
     from sdh.result import Result
 
 Progress = Callable[[int, int, str], None]
@@ -34,13 +35,15 @@ Progress = Callable[[int, int, str], None]
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-def connect(client: str = "analyst", *, timezone: str = "UTC", programs: Programs = PROGRAMS,
-            limits: Limits = LIMITS) -> Hub:
+def connect(client: str = "analyst", *, timezone: str = "UTC", memory_limit: str | None = None,
+            programs: Programs = PROGRAMS, limits: Limits = LIMITS) -> Hub:
     """A hub with everything on this machine: nodes and dealer are local processes.
 
-    client: who asks, the name that grants are made to. timezone: of the questions. Raises UnknownDeclaration.
+    client: who asks, the name that grants are made to. timezone: of the questions. memory_limit: of each node and the
+    dealer, such as '2GiB'; by default three quarters of the machine's memory are divided among them. What needs more is
+    refused, or fails, with MemoryExceeded. Raises UnknownDeclaration.
     """
-    return Hub(client, timezone, programs, limits)
+    return Hub(client, timezone, memory_limit, programs, limits)
 
 
 class Hub:
@@ -49,9 +52,10 @@ class Hub:
     Every method raises HubClosed after `close`, and HubBusy while another thread's query runs.
     """
 
-    def __init__(self, client: str, timezone: str, programs: Programs, limits: Limits) -> None:
+    def __init__(self, client: str, timezone: str, memory: str | None, programs: Programs, limits: Limits) -> None:
         _check_name(client, "client")
-        self._members = Members(new_identity(client), programs, limits)
+        self._members = Members(new_identity(client), programs, limits,
+                                None if memory is None else memory_from_text(memory))
         self._finalizer = weakref.finalize(self, self._members.close)
         self._members.launch_dealer()   # it boots, and the planner is imported, while stores are attached
         threading.Thread(target=import_module, args=("sdh.statements",), daemon=True, name="warm").start()
@@ -146,6 +150,19 @@ class Hub:
             from sdh import statements
 
             return statements.bounded_plan(self._members.catalog, self._question(text, params)).explain()
+
+    def prepare(self, text: str, params: Mapping[str, object] | None = None, timeout: float | None = None) -> Prepared:
+        """A SELECT across owners with all done but its run: rows counted and pinned, randomness dealt to the dealer's disk.
+
+        Encrypted, used once, removed afterwards: as many bytes as EXPLAIN says that the dealer sends. timeout: seconds.
+        Raises what `sql` does, DiskFull, and Unsupported where nothing crosses owners.
+        """
+        with self._alone(), _pointing_at(text):
+            from sdh import statements
+            from sdh.prepared import Prepared
+
+            end = None if timeout is None else monotonic() + timeout
+            return Prepared(self._members, self._alone, statements.prepared(self._members, self._question(text, params), end))
 
     def close(self) -> None:
         """End every process. A query that runs in another thread gets HubClosed."""

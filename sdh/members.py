@@ -41,16 +41,22 @@ class Members:
     identity: Identity
     programs: Programs
     limits: Limits
+    memory: int | None
+    """Bytes that each process may use, if the user said so."""
     root: Path = field(default_factory=private_folder)
     owner: int = field(default_factory=os.getpid)
     events: Events = field(default_factory=lambda: SimpleQueue[Event]())
-    share: Share = field(default_factory=lambda: share_of_machine(PROCESSES))
     parties: dict[str, Attached] = field(default_factory=dict)
     public: dict[str, Public] = field(default_factory=dict)
     closed: bool = False
     _dealer: Process | None = None
     _running: list[Process] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)
+
+    @property
+    def share(self) -> Share:
+        """What the next process may use: earlier ones keep what they have."""
+        return share_of_machine(max(PROCESSES, len(self._running) + 1), self.memory)
 
     @property
     def catalog(self) -> Catalog:

@@ -8,19 +8,21 @@ from typing import Any
 from sdh.connectors.wire import Identity, Link
 from sdh.errors import InternalError
 from sdh.order import order_from_message
-from sdh.part import Part
+from sdh.part import Part, Ready
 from sdh.serving import Door, Start, begin, control_link
 from sdh.session import Nonces
+from sdh.shelf import Shelf
 from sdh.store import Holdings
 from sdh.turn import Answer, Turn, Worker
 
 
 class Node:
-    """Serves one owner's store: attach, publish, query."""
+    """Serves one owner's store: attach, publish, query; prepare, then run or drop."""
 
     def __init__(self, start: Start, identity: Identity, door: Door, link: Link) -> None:
         self._start, self._identity, self._door = start, identity, door
         self._holdings, self._nonces = Holdings(start.name, start.folder, start.share), Nonces()
+        self._prepared = Shelf[Ready]()
         self._warm = threading.Thread(target=load_runtime, args=(start.share.threads,), daemon=True, name="warm")
         self._worker = Worker(start, door, link, self._task)
 
@@ -39,6 +41,14 @@ class Node:
                 return {}, ()
             case "query":
                 return self._part(turn).play(order_from_message(message))
+            case "prepare":
+                self._prepared.put(turn, self._part(turn).prepare(order_from_message(message)))
+                return {}, ()
+            case "run":
+                return self._part(turn).run(self._prepared.take(turn, str(message["prepared"])))
+            case "drop":
+                self._prepared.drop(str(message["prepared"]))
+                return {}, ()
             case other:
                 raise InternalError(f"A node has no task {other!r}.")
 

@@ -3,23 +3,32 @@
 1. Check what the hub says: the receiver's key, this party's own entry in the catalog, the public tables.
 2. Plan, step one, and run the own fragments; announce their slots by the row policy.
 3. Meet the other parties and the dealer on fresh links; exchange hellos: nonce parts, question, slots.
-4. Plan, step two; trace the dealing list; encode the own rows. Whoever fails here fails before anything is shared.
+4. Plan, step two; trace the dealing list; encode the own rows; sort them, place them in cuckoo tables. Whoever fails
+   here fails before anything is shared. All work on clear data ends here.
 5. Exchange session digests: equal digests from all say that all are ready. The dealer compares them too.
 6. Run on shares; the result's share goes to the client, sealed to its key. The links end, the seeds are dropped.
+
+`prepare` does steps 1 to 5, `run` the last. A prepared query keeps what `prepare` gave, its links too, in between.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any, assert_never
 
+from sdh import audit
 from sdh.connectors.wire import Identity, Link, handshake
 from sdh.errors import PlanMismatch
 from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
+from sdh.parsers.parse import STACK_BYTES
+from sdh.planners import memory
 from sdh.planners.plan import Placed, Plan, finish, place
-from sdh.serving import Door, Start, dial
+from sdh.serving import Door, Start, dial, unused_memory
 from sdh.session import (
     DEALER,
     DIGEST,
@@ -40,8 +49,50 @@ PROGRESS_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class Alone:
+    """A question of one owner, answered: its result and the digest it is bound to. clear: as in Part."""
+
+    order: Order
+    plan: Plan
+    digest: bytes
+    payload: bytes
+    clear: Mapping[str, float]
+
+    def close(self) -> None:
+        """There are no seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A run on shares that may begin, once: the fragments' rows are pinned in `inputs`, nothing was shared yet.
+
+    planned: bytes that this party will send. clear: as in Part.
+    """
+
+    order: Order
+    plan: Plan
+    digest: bytes
+    links: Mapping[int, Link]
+    dealing_link: Link
+    session: Any
+    inputs: Any
+    planned: int
+    clear: Mapping[str, float]
+
+    def close(self) -> None:
+        """Erase the seeds."""
+        self.session.close()
+
+
+Ready = Alone | Together
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A node at one query. `ready` waits for the runtime's imports, `say` reports to the hub."""
+    """A node at one query. `ready` waits for the runtime's imports, `say` reports to the hub.
+
+    clear: seconds of work on clear data by step. They tell of the data: for this party's owner alone (sdh/audit.py).
+    """
 
     start: Start
     identity: Identity
@@ -51,16 +102,49 @@ class Part:
     turn: Turn
     ready: Callable[[], None]
     say: Say
+    clear: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.identity.name
 
     def play(self, order: Order) -> Answer:
-        """Raises SdhError; nothing was shared before the digests were compared."""
+        """All steps. Raises SdhError; nothing was shared before the digests were compared."""
+        return self.run(self.prepare(order))
+
+    def run(self, ready: Ready) -> Answer:
+        """Step 6, once."""
+        match ready:
+            case Alone(order, _, digest, payload):
+                self._enter(ready, {})
+                return {"session": digest.hex(), "cost": {}}, seal(payload, self.name, order.receiver.public, digest)
+            case Together():
+                return self._run(ready)
+            case _:
+                assert_never(ready)
+
+    def _enter(self, ready: Ready, shared: Mapping[str, float]) -> None:
+        """Write the question into the book that the owner keeps, if any, before the answer leaves. Raises OSError."""
+        if (book := audit.book_of(self.name)) is not None:
+            plan, question, now = ready.plan, ready.order.question, datetime.now(UTC).isoformat(timespec="seconds")
+            audit.write(book, audit.Entry(now, question.client, question.text, plan.digest, ready.digest.hex(),
+                                          tuple(map(str, plan.reveals)), ready.clear, shared))
+
+    @contextlib.contextmanager
+    def _clear(self, step: str) -> Iterator[None]:
+        """Work on clear data: its seconds are kept, and told to nobody."""
+        self.turn.operator, began = step, perf_counter()
+        try:
+            yield
+        finally:
+            self.clear[step] = perf_counter() - began
+
+    def prepare(self, order: Order) -> Ready:
+        """Steps 1 to 5. Raises SdhError; nothing was shared then."""
         self._check(order)
         self.turn.operator = "planning"
-        placed = place(order.question, order.catalog)
+        with unused_memory(STACK_BYTES):
+            placed = place(order.question, order.catalog)
         if placed.parties != tuple(party.name for party in order.parties) or (order.dealer is None) != (len(placed.parties) < 2):
             raise PlanMismatch(f"{self.name}'s plan has other parties than the hub says.", advice=UNSHARED)
         tables = self._fragments(placed, order.question.timezone)
@@ -92,27 +176,26 @@ class Part:
         tables = {}
         for fragment in placed.fragments:
             if fragment.party == self.name:
-                self.turn.operator = f"fragment {fragment.number}"
-                tables[fragment.number] = run_fragment(connection, fragment)
+                with self._clear(f"fragment {fragment.number}"):
+                    tables[fragment.number] = run_fragment(connection, fragment)
                 self.turn.check()
         return tables
 
     # --- one owner ---
 
-    def _alone(self, order: Order, placed: Placed, tables: dict[int, Any], slots: dict[int, int]) -> Answer:
+    def _alone(self, order: Order, placed: Placed, tables: dict[int, Any], slots: dict[int, int]) -> Alone:
         from sdh.executors.local import to_stream
 
         plan = self._finish(placed, slots)
         nonce = self.nonces.draw()
         self.nonces.use([nonce])
         digest = local_digest(plan.digest, order.parties[0], order.receiver, nonce)
-        payload = to_stream(tables[0])
-        return {"session": digest.hex(), "cost": {}}, seal(payload, self.name, order.receiver.public, digest)
+        return Alone(order, plan, digest, to_stream(tables[0]), self.clear)
 
     # --- several owners ---
 
     def _together(self, order: Order, dealer: Member, placed: Placed, tables: dict[int, Any],
-                  slots: dict[int, int]) -> Answer:
+                  slots: dict[int, int]) -> Together:
         self.turn.operator = "meeting the other parties"
         links = self._meet(order.parties)
         dealing_link = self._connect(dealer, initiator=True)
@@ -123,38 +206,52 @@ class Part:
         nonces = [*(hello.nonce for hello in hellos), dealing_link.receive("hello", NONCE)]
         self.nonces.use(nonces)
         plan = self._finish(placed, agreed_slots(placed, order.parties, hellos))
-        return self._share(order, dealer, plan, tables, links, dealing_link, nonces)
+        return self._agree(order, dealer, plan, tables, links, dealing_link, nonces)
 
-    def _share(self, order: Order, dealer: Member, plan: Plan, tables: dict[int, Any], links: Mapping[int, Link],
-               dealing_link: Link, nonces: Sequence[bytes]) -> Answer:
+    def _agree(self, order: Order, dealer: Member, plan: Plan, tables: dict[int, Any], links: Mapping[int, Link],
+               dealing_link: Link, nonces: Sequence[bytes]) -> Together:
         self.ready()
-        from sdh.executors import dealing, secure
+        from sdh.executors import dealing, devices, secure
         from sdh.executors.runtime import Session
 
+        assert plan.root is not None
+        memory.require(plan.root, self.start.share.shares)
         rank = plan.placed.parties.index(self.name)
         self.turn.operator = "tracing"
+        device = devices.chosen()
         items, planned = secure.trace(plan, self.name)
-        self.turn.operator = "encoding"
-        inputs = secure.encode(plan, self.name, tables)
+        with self._clear("encoding"):
+            inputs = secure.encode(plan, self.name, tables)
         tables.clear()
-        self.turn.operator = "comparing digests"
         listed = dealing.list_digest(items)
         digest = session_digest(plan.digest, order.parties, dealer, order.receiver, nonces, listed)
-        self._compare(order, links, dealing_link, digest, listed)
-        if rank == 0:
-            dealing_link.send_message({"items": dealing.list_to_json(items)})
-        session = Session(rank, plan.placed.parties, links, dealing_link, digest, expected=items)
+        session = Session(rank, plan.placed.parties, links, dealing_link, digest, expected=items, device=device)
+        try:
+            with self._clear("preparing"):
+                secure.prepare(plan, session, inputs)
+            self.turn.operator = "comparing digests"
+            self._compare(order, links, dealing_link, digest, listed)
+            if rank == 0:
+                dealing_link.send_message({"items": dealing.list_to_json(items)})
+        except BaseException:
+            session.close()
+            raise
+        return Together(order, plan, digest, links, dealing_link, session, inputs, planned.total.sent, self.clear)
+
+    def _run(self, ready: Together) -> Answer:
+        from sdh.executors import secure
+
+        session, digest = ready.session, ready.digest
         self.turn.operator = "the run on shares"
         try:
-            secure.prepare(plan, session, inputs)
-            with Reporter(session.meter, planned.total.sent, self.say):
-                payload = secure.run(plan, session, inputs)
+            with Reporter(session.meter, ready.planned, self.say):
+                payload = secure.run(ready.plan, session, ready.inputs)
         finally:
             session.close()
-        self._part(links, dealing_link)
-        cost = {label: [spent.sent, spent.rounds, spent.dealt]
-                for label, spent in session.meter.operators.items()}
-        return {"session": digest.hex(), "cost": cost}, seal(payload, self.name, order.receiver.public, digest)
+        self._part(ready.links, ready.dealing_link)
+        self._enter(ready, {label: spent.seconds for label, spent in session.meter.whole.items()})
+        answer = {"session": digest.hex(), "cost": told(session.meter)}
+        return answer, seal(payload, self.name, ready.order.receiver.public, digest)
 
     def _finish(self, placed: Placed, slots: Mapping[int, int]) -> Plan:
         self.turn.operator = "planning"
@@ -209,6 +306,18 @@ class Part:
             link.receive("end", 0)
         for link in (*links.values(), dealing_link):
             link.close()
+
+
+def told(meter: Any) -> dict[str, list[Any]]:
+    """What the hub hears of the run on shares, by number of the operator: bytes sent, rounds, bytes dealt, seconds.
+
+    All of it follows from public sizes, seconds too: work on shares takes the same steps for any data (rule 8), and no
+    work on clear data lies between two frames. A wait for a peer tells nothing of that peer's own: the run begins when
+    all have compared digests, which each does after its last work on clear data (step 5). What that work took is in
+    `Part.clear` and in no message. Seconds have a fixed length, so that a message's length tells no more than they do.
+    """
+    return {label.partition(":")[0]: [spent.sent, spent.rounds, spent.dealt, f"{spent.seconds:016.6f}"]
+            for label, spent in meter.whole.items()}
 
 
 class Reporter:

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from sdh.result import megabytes
+from sdh.planners.units import size
 
 PATIENCE = 1.0
 """Seconds before anything is shown."""
@@ -64,4 +64,4 @@ class Meter:
 def line(done: int, planned: int, label: str, seconds: float) -> str:
     """One line of progress, with the time that remains if the rest goes as the part that is done."""
     left = f", {seconds * (planned - done) / done:.0f} s left" if 0 < done <= planned and seconds else ""
-    return f"  {label}: {megabytes(done)} of {megabytes(planned)}{left}"
+    return f"  {label}: {size(done)} of {size(planned)}{left}"

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from sdh.audit import Reveal
+from sdh.planners.analyze import analyze
+from sdh.planners.costs import Spent
 from sdh.planners.plan import Plan
+from sdh.planners.units import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,48 +27,42 @@ SHOWN_ROWS = 50
 """Rows that a notebook shows."""
 
 
-Spent = Sequence[float]
-"""Of one operator at one party: bytes sent, rounds, bytes dealt to it, seconds."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a run cost, as measured.
 
-    seconds: from the question to the rows, on the client's clock. bytes: sent to other parties, by party. rounds: of
-    communication among parties. dealer_bytes: sent by the dealer. operators: by party and operator, in plan order.
+    seconds: from the question to the rows, on the client's clock. bytes: sent to other parties and the client, by party.
+    rounds: of communication among parties. dealer_bytes: sent by the dealer. operators: of the run on shares, by party,
+    in the order in which they are run.
     """
 
     seconds: float = 0.0
     bytes: Mapping[str, int] = field(default_factory=dict)
     rounds: int = 0
     dealer_bytes: int = 0
-    operators: Mapping[str, Mapping[str, Spent]] = field(default_factory=dict)
+    operators: Mapping[str, Sequence[Spent]] = field(default_factory=dict)
+
+    @property
+    def most(self) -> list[Spent]:
+        """Of every operator, each figure at the party where it is most."""
+        return [Spent(max(one.sent for one in by_party), max(one.rounds for one in by_party),
+                      max(one.dealt for one in by_party), max(one.seconds for one in by_party))
+                for by_party in zip(*self.operators.values(), strict=True)]
 
     def __str__(self) -> str:
-        sent = ", ".join(f"{party} {megabytes(count)}" for party, count in self.bytes.items())
+        sent = ", ".join(f"{party} {size(count)}" for party, count in self.bytes.items())
         parts = [f"{self.seconds:.1f} s", f"sent by {sent}" if sent else "",
                  f"{self.rounds:,} rounds" if self.rounds else "",
-                 f"{megabytes(self.dealer_bytes)} from the dealer" if self.dealer_bytes else ""]
+                 f"{size(self.dealer_bytes)} from the dealer" if self.dealer_bytes else ""]
         return ", ".join(part for part in parts if part)
 
 
-def cost_of(seconds: float, operators: Mapping[str, Mapping[str, Spent]]) -> Cost:
-    """The cost of a run that took `seconds`, from what every party reports of its operators."""
-    sums = {party: [sum(column) for column in zip(*spent.values(), strict=True)] or [0, 0, 0, 0]
-            for party, spent in operators.items()}
-    return Cost(seconds, {party: int(total[0]) for party, total in sums.items()},
-                max((int(total[1]) for total in sums.values()), default=0),
-                sum(int(total[2]) for total in sums.values()), operators)
-
-
-def megabytes(count: int) -> str:
-    """A number of bytes for people: 512 B, 1.5 kB, 23.4 MB (powers of 1000)."""
-    size, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))
-    unit = next(units)
-    while size >= 999.5:
-        size, unit = size / 1000, next(units, "PB")
-    return f"{count} B" if unit == "B" else f"{size:.{0 if size >= 100 else 1}f} {unit}"
+def cost_of(seconds: float, operators: Mapping[str, Sequence[Spent]], payload: int) -> Cost:
+    """The cost of a run that took `seconds`, from what every party reports of its operators. payload: each one's bytes
+    to the client. All count the same rounds, and the dealer's bytes to all."""
+    return Cost(seconds, {party: sum(one.sent for one in spent) + payload for party, spent in operators.items()},
+                max((sum(one.rounds for one in spent) for spent in operators.values()), default=0),
+                max((sum(one.dealt for one in spent) for spent in operators.values()), default=0), operators)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -73,12 +70,14 @@ class Result:
     """The rows of one question.
 
     plan: None for SHOW and DESCRIBE. revealed: what left the shares or a party, as EXPLAIN had listed it.
+    session: the digest that keyed the run, hexadecimal.
     """
 
     table: pa.Table
     plan: Plan | None = None
     cost: Cost = field(default_factory=Cost)
     revealed: tuple[Reveal, ...] = ()
+    session: str = ""
 
     def arrow(self) -> pa.Table:
         """The rows with the column names and types that DuckDB gives for the same text; names may repeat."""
@@ -120,12 +119,13 @@ class Result:
             return [str(kind) for kind in relation.types]
 
     def explain(self) -> str:
-        """The plan that ran, then what each operator spent at each party. Raises ValueError where there was no plan."""
+        """As EXPLAIN ANALYZE: the plan that ran, and what every operator was predicted to cost beside what it cost.
+
+        Raises ValueError where there was no plan.
+        """
         if self.plan is None:
             raise ValueError("SHOW and DESCRIBE have no plan.")
-        measured = [f"  {party:<16} {name:<24} {_spent(spent)}"
-                    for party, operators in self.cost.operators.items() for name, spent in operators.items()]
-        return "\n".join([self.plan.explain(), "", f"measured: {self.cost}", *measured])
+        return f"{analyze(self.plan, self.cost.most, self.session)}\n\nMeasured: {self.cost}"
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -164,12 +164,6 @@ class Result:
         names = ['"' + name.replace('"', '""') + '"' for name in self.columns]
         return [(f"#{number}" if want == had else f"#{number}::{want}", name or '""')
                 for number, (want, had, name) in enumerate(zip(wanted, got, names, strict=True), start=1)]
-
-
-def _spent(spent: Spent) -> str:
-    sent, rounds, dealt, seconds = spent
-    return (f"{seconds:8.3f} s  {megabytes(int(sent)):>8} sent  {int(rounds):>6,} rounds  "
-            f"{megabytes(int(dealt)):>8} dealt")
 
 
 def _cell(text: str | None) -> str:

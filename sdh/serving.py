@@ -7,8 +7,11 @@ it removes the private folder and exits, whatever it is doing.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -16,12 +19,13 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sdh.config import Share
+from sdh.config import MAPPED, Share
 from sdh.connectors.wire import Identity, Link, handshake, new_identity
 from sdh.errors import Cancelled, PartyLost
 from sdh.session import Member, member_from_message
@@ -49,7 +53,7 @@ class Start:
 
 def start_from_message(message: dict[str, Any]) -> Start:
     return Start(str(message["name"]), member_from_message(message["hub"]), int(message["process"]),
-                 Path(message["folder"]), Path(message["root"]), Share(int(message["threads"]), str(message["memory"])))
+                 Path(message["folder"]), Path(message["root"]), Share(int(message["threads"]), int(message["memory"])))
 
 
 # --- the life of the process ---------------------------------------------------------------------
@@ -61,6 +65,9 @@ def begin() -> tuple[Start, Identity, Door]:
     sys.excepthook = _report
     threading.excepthook = lambda fault: _report(fault.exc_type, fault.exc_value, fault.exc_traceback)
     start = start_from_message(json.loads(sys.stdin.buffer.readline()))
+    # Beyond it allocations fail. It counts what may be written to, used or not; RLIMIT_AS counts a gigabyte of reserved
+    # addresses too.
+    resource.setrlimit(resource.RLIMIT_DATA, (start.share.memory - MAPPED, resource.RLIM_INFINITY))
     threading.Thread(target=_watch_hub, args=(start,), daemon=True, name="hub watch").start()
     identity = new_identity(start.name)
     door = Door(str(start.folder / "door"))
@@ -68,6 +75,23 @@ def begin() -> tuple[Start, Identity, Door]:
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())   # nobody reads stdout after this line
     return start, identity, door
+
+
+def give_memory_back() -> None:
+    """Return what was freed to the system: malloc keeps it for this process alone."""
+    with contextlib.suppress(AttributeError):   # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def unused_memory(size: int) -> Iterator[None]:
+    """Allow for `size` bytes more that will not be written to, such as the stack of a thread."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed + size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, most))
 
 
 def _watch_hub(start: Start) -> None:
@@ -166,7 +190,10 @@ class Door:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            threading.Thread(target=self._admit, args=(connection,), daemon=True, name="knock").start()
+            try:
+                threading.Thread(target=self._admit, args=(connection,), daemon=True, name="knock").start()
+            except RuntimeError:   # no memory for its stack: this one's preamble is waited for here
+                self._admit(connection)
 
     def _admit(self, connection: socket.socket) -> None:
         try:
@@ -174,7 +201,7 @@ class Door:
             purpose, session, name = json.loads(_exactly(connection, int.from_bytes(_exactly(connection, 2), "little")))
             connection.settimeout(None)
             key = str(purpose), str(session), str(name)
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             connection.close()
             return
         with self._changed:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sdh.connectors.wire import expand
-from sdh.errors import ProtocolError
+from sdh.errors import PreparedSpent, ProtocolError
 
 DEALER = "$dealer"
 """The dealer's name. No party can have it: a party's name is an identifier."""
@@ -101,6 +101,10 @@ class Nonces:
 def commitment(nonce: bytes) -> bytes:
     """What the dealer gets of a party's nonce part: enough to refuse it a second time."""
     return hash_parts(b"sdh nonce", nonce)
+
+
+def spent() -> PreparedSpent:
+    return PreparedSpent("This prepared query ran already, or was closed.", advice="Prepare it again: it runs once.")
 
 
 # --- hello ---------------------------------------------------------------------------------------

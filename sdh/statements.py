@@ -11,16 +11,16 @@ from time import monotonic
 import pyarrow as pa
 
 from sdh.catalog import Catalog, TableFacts
-from sdh.conduct import Outcome, Progress, conduct
+from sdh.conduct import Outcome, Progress, Ready, conduct, prepare, run
 from sdh.connectors import stores
-from sdh.errors import Cancelled, DeadlinePassed, UnknownTable
+from sdh.errors import Cancelled, DeadlinePassed, UnknownTable, Unsupported
 from sdh.executors.local import run_local
 from sdh.executors.release import assemble
 from sdh.members import Members
 from sdh.parsers.parse import parse
 from sdh.parsers.syntax import Describe, Explain, Select, ShowTables, Table
 from sdh.planners.plan import Placed, Plan, Question, finish, place
-from sdh.result import Cost, Result
+from sdh.result import Result, cost_of
 from sdh.schema import Schema
 
 _LEADING = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(EXPLAIN(?:\s+ANALYZE)?|DESCRIBE|DESC)\b", re.I | re.S)
@@ -33,7 +33,7 @@ def answer(members: Members, question: Question, end: float | None, progress: Pr
             return select(members, question, end, progress)
         case Explain(analyze=True):
             done = select(members, inner(question), end, progress)
-            return Result(_explained("analyzed_plan", analyzed(done)), None, done.cost, done.revealed)
+            return Result(_explained("analyzed_plan", done.explain()), None, done.cost, done.revealed, done.session)
         case Explain():
             return Result(_explained("physical_plan", bounded_plan(members.catalog, inner(question)).explain()))
         case Describe(target=Table() as table):
@@ -47,15 +47,40 @@ def answer(members: Members, question: Question, end: float | None, progress: Pr
 
 def select(members: Members, question: Question, end: float | None, progress: Progress | None) -> Result:
     """One query: place it, run it where its tables are, release its rows here."""
+    started, placed = monotonic(), placed_now(members, question)
+    outcome = conduct(members, placed, left(end), progress) if placed.parties else run_here(members, placed, left(end))
+    return released(outcome, started)
+
+
+def prepared(members: Members, question: Question, end: float | None) -> Ready:
+    """Everything of a query but its run. Raises Unsupported where nothing is dealt."""
+    placed = placed_now(members, question)
+    if len(placed.parties) < 2:
+        raise Unsupported("Only a query across owners can be prepared: nothing is dealt for others.",
+                          advice="Ask it with sql().")
+    return prepare(members, placed, left(end))
+
+
+def run_prepared(members: Members, ready: Ready, end: float | None, progress: Progress | None) -> Result:
+    """The run of a prepared query."""
     started = monotonic()
+    return released(run(members, ready, left(end), progress), started)
+
+
+def placed_now(members: Members, question: Question) -> Placed:
+    """The question placed on what running nodes publish."""
     placed = place(question, members.catalog)
     for name in placed.parties:
         members.process(name)
-    if placed.catalog != members.catalog:   # a node was started again and publishes other facts
-        placed = place(question, members.catalog)
-    outcome = conduct(members, placed, left(end), progress) if placed.parties else run_here(members, placed, left(end))
+    # a node that was started again may publish other facts
+    return placed if placed.catalog == members.catalog else place(question, members.catalog)
+
+
+def released(outcome: Outcome, started: float) -> Result:
+    """The rows that the parties' payloads hold. started: the moment, by time.monotonic, at which it was asked."""
     table = assemble(outcome.plan, outcome.payloads)
-    return Result(table, outcome.plan, cost_of(outcome, monotonic() - started), outcome.plan.reveals)
+    cost = cost_of(monotonic() - started, outcome.costs, outcome.released)
+    return Result(table, outcome.plan, cost, outcome.plan.reveals, outcome.session)
 
 
 def bounded_plan(catalog: Catalog, question: Question) -> Plan:
@@ -109,22 +134,6 @@ def run_here(members: Members, placed: Placed, seconds: float | None) -> Outcome
 
 
 # --- what is shown -------------------------------------------------------------------------------
-
-
-def cost_of(outcome: Outcome, seconds: float) -> Cost:
-    """What the parties report. Rounds are those of all together, so any party's count; the dealer's bytes likewise."""
-    spent = {name: list(operators.values()) for name, operators in outcome.costs.items()}
-    sent = {name: sum(int(operator[0]) for operator in operators) + outcome.released
-            for name, operators in spent.items()}
-    rounds = max((sum(int(operator[1]) for operator in operators) for operators in spent.values()), default=0)
-    dealt = max((sum(int(operator[2]) for operator in operators) for operators in spent.values()), default=0)
-    return Cost(seconds, sent, rounds, dealt)
-
-
-def analyzed(result: Result) -> str:
-    plan = result.plan
-    assert plan is not None
-    return f"{plan.explain()}\n\nMeasured: {result.cost}"
 
 
 def _explained(key: str, text: str) -> pa.Table:

@@ -72,7 +72,7 @@ class Holdings:
             spill = self.folder / "spill"
             spill.mkdir(mode=0o700, exist_ok=True)
             self._connection = stores.connect(self._source, self.name, paths, timezone, self.share.threads,
-                                              self.share.memory, spill)
+                                              self.share.duckdb, spill)
             self._timezone = timezone
         return self._connection
 

@@ -7,16 +7,41 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
 from sdh.connectors.wire import Link
-from sdh.errors import Aborted, Cancelled, HubBusy, InternalError, PartyLost, ProtocolError, SdhError
-from sdh.serving import Door, Start, leave, where
+from sdh.errors import (
+    Aborted,
+    Cancelled,
+    HubBusy,
+    InternalError,
+    PartyLost,
+    ProtocolError,
+    SdhError,
+    memory_exceeded,
+)
+from sdh.serving import Door, Start, give_memory_back, leave, where
 
 Answer = tuple[dict[str, Any], Sequence[bytes]]
 """The last message of a task and the sealed pieces that follow it."""
 Say = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Sockets and the links over them: a turn's, or those of a prepared query between its two turns."""
+
+    sockets: list[socket.socket] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+
+    def end(self) -> None:
+        """Cut all of them; a link's writer thread ends with it."""
+        for connection in self.sockets:
+            _cut(connection)
+        for link in self.links:
+            link.close()
 
 
 class Turn:
@@ -25,15 +50,14 @@ class Turn:
     def __init__(self, identifier: str, door: Door) -> None:
         self.identifier, self.operator = identifier, ""
         self._door, self._lock = door, threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._links: list[Link] = []
+        self._held = Connections()
         self._stops: list[Callable[[], None]] = []
         self._cancelled = False
 
     def guard(self, connection: socket.socket) -> socket.socket:
         """Cut this connection when the turn is cancelled or ends."""
         with self._lock:
-            self._sockets.append(connection)
+            self._held.sockets.append(connection)
             cancelled = self._cancelled
         if cancelled:
             _cut(connection)
@@ -42,8 +66,20 @@ class Turn:
     def adopt(self, link: Link) -> Link:
         """Close this link, whose connection is guarded, when the turn ends: its writer thread ends with it."""
         with self._lock:
-            self._links.append(link)
+            self._held.links.append(link)
         return link
+
+    def give(self) -> Connections:
+        """All that this turn holds, for a later one to take: the end of this turn does not cut it. Raises Cancelled."""
+        self.check()
+        return self._let_go()
+
+    def take(self, given: Connections) -> None:
+        """Hold what an earlier turn gave."""
+        for connection in given.sockets:
+            self.guard(connection)
+        for link in given.links:
+            self.adopt(link)
 
     def on_cancel(self, stop: Callable[[], None]) -> None:
         """Call `stop`, from another thread, when the turn is cancelled."""
@@ -70,12 +106,12 @@ class Turn:
     def end(self) -> None:
         """Cut every connection and let no late one in: nothing is sent after this."""
         self._door.end(self.identifier)
+        self._let_go().end()
+
+    def _let_go(self) -> Connections:
         with self._lock:
-            sockets, links = list(self._sockets), list(self._links)
-        for connection in sockets:
-            _cut(connection)
-        for link in links:
-            link.close()
+            held, self._held = self._held, Connections()
+        return held
 
     def public_error(self, error: Exception, name: str) -> SdhError:
         """What may be told of a failure: SDH's own errors as they are, any other by class, place and operator only."""
@@ -85,9 +121,17 @@ class Turn:
             return error
         place = where(error.__traceback__)
         print(f"{type(error).__name__} at {place}", file=sys.stderr, flush=True)
+        if _out_of_memory(error):
+            return memory_exceeded(name, self.operator)
         during = f" during {self.operator}" if self.operator else ""
         return InternalError(f"{name} met an unexpected {type(error).__name__}{during}.",
                              advice=f"It was at {place}; please report it.")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Python and NumPy have a class for it, torch and threads have RuntimeErrors of fixed words."""
+    words = ("can't allocate memory", "bad_alloc", "can't start new thread")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
 
 
 def _cut(connection: socket.socket) -> None:
@@ -134,8 +178,12 @@ class Worker:
             self._tasks.put((turn, message))
 
     def _work(self) -> None:
-        while True:
-            self._do(*self._tasks.get())
+        try:
+            while True:
+                self._do(*self._tasks.get())
+        except BaseException as error:   # the hub was not told, and must not wait
+            print(f"{type(error).__name__} at {where(error.__traceback__)}", file=sys.stderr, flush=True)
+            leave(self._start)
 
     def _do(self, turn: Turn, message: dict[str, Any]) -> None:
         told: SdhError | None = None
@@ -146,6 +194,7 @@ class Worker:
         except Exception as error:
             told = turn.public_error(error, self._start.name)
         turn.end()
+        give_memory_back()
         self._turn = None   # before the hub hears of the end: its next request may follow at once
         if told is None:
             self.say(answer[0] | {"id": turn.identifier, "end": "done"}, answer[1])

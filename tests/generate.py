@@ -133,6 +133,11 @@ class Generator:
         """A number of few bits."""
         narrow = [c.name for c in COLUMNS if c.family == "number" and not c.wide]
         a, b = (f"{self.draw.choice(sources).alias}.{self.draw.choice(narrow)}" for _ in range(2))
+        divided = self.draw.choice(["//", "%"])
+        if divided == "//":   # of integers alone: of DECIMAL it is a DOUBLE
+            c, d = (f"{self.draw.choice(sources).alias}.{self.draw.choice(['id', 'k', 'small', 'n'])}" for _ in range(2))
+        else:
+            c, d = a, b
         choices = [
             a,
             a,
@@ -142,6 +147,9 @@ class Generator:
             f"-{a}",
             f"{a} * 2",
             f"abs({a})",
+            f"{c} {divided} nullif({d}, 0)",
+            f"CASE WHEN {d} <> 0 THEN {c} {divided} {d} END",
+            f"({c} + {d}) {divided} {self.draw.choice(['2', '7', '-3', '1000'])}",
             f"coalesce({a}, {b}, 0)",
             f"CASE WHEN {self.condition(sources, 1)} THEN {a} ELSE {b} END",
             f"CASE WHEN {self.condition(sources, 1)} THEN {a} END",

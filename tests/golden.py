@@ -5,6 +5,7 @@ python -m tests.golden rewrites tests/golden/*.txt; read the difference before y
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import sdh
@@ -45,6 +46,7 @@ def script(hub: sdh.Hub, query: str) -> str:
     parts = [f"-- query\n{query}"]
     parts += [f"-- {name}\n{outline(node)}" for name, node in steps(bound(Question(query, "analyst"), catalog)[0])]
     explained = "\n".join(line for line in result.plan.explain().splitlines() if not line.startswith("Plan digest"))
+    explained = re.sub(r", ~[\d.]+ m?s\b", "", explained)   # seconds are this machine's
     parts.append(f"-- explain\n{explained.strip()}")
     rows = ["\t".join(repr(value) for value in row) for row in rows_of(result.arrow())]
     parts.append("-- rows\n" + "\n".join(rows if "ORDER BY" in query else sorted(rows)))  # released rows are shuffled

@@ -17,19 +17,29 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from sdh.connectors.wire import Identity, Link, handshake, new_identity
+from sdh.connectors.emulated import emulate, parse_network
+from sdh.connectors.wire import Connection, Identity, Link, handshake, new_identity
 from sdh.executors import dealing
+from sdh.planners.comparing import LOCAL, Network
+from sdh.processes import HUGE_PAGES
 
 DEALER = "dealer"
 
 
 class Pool:
-    """n parties and a dealer. `run` calls a program at every party and returns what each returned."""
+    """n parties and a dealer. `run` calls a program at every party and returns what each returned.
 
-    def __init__(self, parties: int) -> None:
-        self.parties = parties
+    `network`, such as 1gbit,20ms, is put between all of them; '' leaves the machine's own speed.
+    """
+
+    def __init__(self, parties: int, network: str = "") -> None:
+        self.parties, self.network = parties, network
+        self.dealer_peak = 0
+        """Bytes of memory that the dealer had held at most when the last run ended."""
         self._members: list[subprocess.Popen[bytes]] = []
         self._controls: list[socket.socket] = []
         self._start()
@@ -44,11 +54,12 @@ class Pool:
             ends = {(b if a == me else a): pair[0 if a == me else 1]
                     for (a, b), pair in pairs.items() if me in (a, b)}
             start = {"me": me, "names": names, "key": keys[me].hex(), "public": [_public(key) for key in keys],
+                     "network": self.network,
                      "control": theirs.fileno(), "links": {str(peer): end.fileno() for peer, end in ends.items()}}
             self._members.append(subprocess.Popen(
                 [sys.executable, "-m", "tests.parties", json.dumps(start)],
                 pass_fds=[theirs.fileno(), *(end.fileno() for end in ends.values())],
-                env={**os.environ, "OMP_NUM_THREADS": "1"}))
+                env={"GLIBC_TUNABLES": HUGE_PAGES, **os.environ, "OMP_NUM_THREADS": "1"}))
             theirs.close()
             self._controls.append(mine)
         for pair in pairs.values():
@@ -56,20 +67,25 @@ class Pool:
                 end.close()
 
     def run(self, program: str, per_rank: list[dict[str, Any]] | None = None, /, *, digest: bytes | None = None,
-            tamper: str = "", **arguments: Any) -> list[Any]:
-        """`program` is "module:function". `per_rank` adds arguments by rank. A failure raises AssertionError."""
+            tamper: str = "", start: str = "", device: str = "cpu", **arguments: Any) -> list[Any]:
+        """`program` is "module:function". `per_rank` adds arguments by rank. A failure raises AssertionError.
+
+        `start` is another: start(rank, links, **arguments) runs at every party when all is traced and nothing is dealt
+        yet, and gives further arguments of the program's run (not of its trace): what a benchmark's clock leaves out.
+        """
         if not self._members:
             self._start()
         digest = digest or secrets.token_bytes(32)
         for rank, control in enumerate(self._controls):
             extra = per_rank[rank] if per_rank and rank < self.parties else {}
             _write(control, {"program": program, "digest": digest.hex(), "tamper": tamper,
-                             "arguments": {**arguments, **extra}})
+                             "start": start, "device": device, "network": self.network, "arguments": {**arguments, **extra}})
         answers = [_read(control) for control in self._controls]
         failed = [answer["error"] for answer in answers if "error" in answer]
         if failed:
             self.close()
         assert not failed, "\n".join(failed)
+        self.dealer_peak = answers[-1]["value"]
         return [answer["value"] for answer in answers[:self.parties]]
 
     def close(self) -> None:
@@ -85,12 +101,18 @@ class Pool:
 
 
 @contextlib.contextmanager
-def pool(parties: int) -> Iterator[Pool]:
-    started = Pool(parties)
+def pool(parties: int, network: str = "") -> Iterator[Pool]:
+    started = Pool(parties, network)
     try:
         yield started
     finally:
         started.close()
+
+
+def peak_rss() -> int:
+    """Bytes of memory that this process has held at most since it began (ru_maxrss would count its parent's too)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _public(key: bytes) -> str:
@@ -144,7 +166,9 @@ def _main(start: dict[str, Any]) -> None:
     identity = _identity(names[me], bytes.fromhex(start["key"]))
     links = {}
     for peer in sorted(int(peer) for peer in start["links"]):
-        connection = socket.socket(fileno=start["links"][str(peer)])
+        connection: Connection = socket.socket(fileno=start["links"][str(peer)])
+        if start["network"]:
+            connection = emulate(connection, parse_network(start["network"]))
         links[peer] = handshake(connection, identity, names[peer], bytes.fromhex(start["public"][peer]),
                                 initiator=me < peer, context=b"tests")
     control = socket.socket(fileno=start["control"])
@@ -163,7 +187,7 @@ def _main(start: dict[str, Any]) -> None:
             return
 
 
-def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, Any]) -> None:
+def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, Any]) -> int:
     from sdh.connectors.wire import expand
     digest = bytes.fromhex(order["digest"])
     items = dealing.list_from_json(links[0].receive_message()["list"], me)
@@ -171,6 +195,7 @@ def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, An
         items = items[1:]
     seeds = [expand(links[rank].secret, "sdh session seed", 32, digest) for rank in range(me)]
     dealing.serve(items, seeds, lambda rank, address, correction: links[rank].send_paced(address, correction))
+    return peak_rss()
 
 
 def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str, Any]) -> Any:
@@ -178,19 +203,21 @@ def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str,
 
     from sdh.executors import crypten_seam, runtime
     torch.set_num_threads(1)
-    module, _, function = order["program"].partition(":")
-    program, arguments = getattr(importlib.import_module(module), function), order["arguments"]
-    parties = names[:-1]
+    program, arguments = _function(order["program"]), order["arguments"]
+    parties, peers = names[:-1], {peer: link for peer, link in links.items() if peer < len(names) - 1}
 
     def installed(session: runtime.Session) -> Any:
         with crypten_seam.installed(session):
             return program(session, **arguments)
 
-    items, meter = runtime.trace(installed, parties, me)
+    network = _planned(order["network"])
+    items, meter = runtime.trace(installed, parties, me, network)
+    if order["start"]:
+        arguments = {**arguments, **_function(order["start"])(me, peers, **arguments)}
     if me == 0:
         links[len(parties)].send_message({"list": dealing.list_to_json(items)})
-    session = runtime.Session(me, parties, {peer: link for peer, link in links.items() if peer < len(parties)},
-                              links[len(parties)], bytes.fromhex(order["digest"]), expected=items)
+    session = runtime.Session(me, parties, peers, links[len(parties)], bytes.fromhex(order["digest"]), expected=items,
+                              device=order["device"], network=network)
     state = [torch.random.get_rng_state(), torch.default_generator.get_state()]
     value = installed(session)
     assert session.items == items, "the trace and the run drew different randomness"
@@ -200,6 +227,20 @@ def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str,
     after = [torch.random.get_rng_state(), torch.default_generator.get_state()]
     assert all(torch.equal(a, b) for a, b in zip(state, after, strict=True)), "a torch generator was used"
     return value
+
+
+def _planned(network: str) -> Network:
+    """An emulated network as plans take it: the processors' share stays that of one machine."""
+    if not network:
+        return LOCAL
+    found = parse_network(network)
+    return replace(LOCAL, bandwidth=int(found.bandwidth / 8), delay=LOCAL.delay + int(found.delay * 1e9))
+
+
+def _function(path: str) -> Any:
+    """"module:function" imported."""
+    module, _, function = path.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 if __name__ == "__main__":

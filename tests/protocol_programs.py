@@ -30,7 +30,8 @@ def opened(session: Session, shared: Any) -> Any:
 def _sum(session: Session, share: Tensor, *, xor: bool) -> Tensor:
     if session.tracing:
         return share
-    total, mine = share.clone(), share.contiguous().reshape(-1).numpy().view(np.uint8)
+    total = share.cpu().clone()
+    mine = total.contiguous().reshape(-1).numpy().view(np.uint8)
     for peer in session.others:
         session.links[peer].send("test", mine.data)
     for peer in session.others:
@@ -251,44 +252,6 @@ def extremes(session: Session, rows: int, width: int, greatest: bool, nullable: 
     same(session, scan.prefix_sum(share(session, last, x)), torch.cumsum(x, 0), "prefix sum")
 
 
-def divisions(session: Session, rows: int, dividend_bits: int, divisor_bits: int, fraction_bits: int) -> None:
-    last = session.count - 1
-    x = values(40, rows, 0, (1 << dividend_bits) - 1)
-    d = values(41, rows, 1, (1 << divisor_bits) - 1).flip(0)
-    with session.operator("divide"):
-        quotient, rest = divide.divide_bits(session, share(session, 0, x), dividend_bits, share(session, last, d),
-                                            divisor_bits, fraction_bits)
-        kept, sticky = divide.round_to_double(session, quotient, rest)
-    total = dividend_bits + fraction_bits
-    assert len(quotient) == len(kept) == total
-    whole = [opened(session, bit).tolist() for bit in quotient] if not session.tracing else []
-    short = [opened(session, bit).tolist() for bit in kept] if not session.tracing else []
-    left, dropped = opened(session, rest), opened(session, sticky)
-    for row in range(0 if session.tracing else rows):
-        exact, remainder = divmod(int(x[row]) << fraction_bits, int(d[row]))
-        assert exact == int("".join(str(bits_[row]) for bits_ in whole), 2)
-        assert bool(left[row]) == (remainder != 0)
-        cut = max(0, exact.bit_length() - 56)
-        assert exact >> cut << cut == int("".join(str(bits_[row]) for bits_ in short), 2)
-        assert bool(dropped[row]) == (remainder != 0 or exact & ((1 << cut) - 1) != 0)
-
-
-def division_by_zero(session: Session) -> None:
-    divide.divide_bits(session, share(session, 0, torch.tensor([5, 0])), 10,
-                       share(session, 1, torch.tensor([0, 0])), 8, 12)
-
-
-def decompositions(session: Session, rows: int, widths: list[int]) -> None:
-    for width in widths:
-        x = values(width, rows, LOW, HIGH)
-        found = divide.decompose(session, share(session, 0, x), width)
-        assert len(found) == width
-        for place, bit in enumerate(found):
-            same(session, bit, (x >> place) & 1, f"bit {place} of {width}")
-        number = divide.quotient_value(session, found[::-1])
-        same(session, number, x & ((1 << width) - 1) if width < 64 else x, "quotient_value")
-
-
 def costs(session: Session, rows: int) -> dict[str, list[float]]:
     """Bytes sent and dealt a row, rounds and million rows a second of every basic protocol."""
     last = session.count - 1
@@ -318,16 +281,19 @@ def costs(session: Session, rows: int) -> dict[str, list[float]]:
 def masked_openings(session: Session, rows: int, kind: str, value: int) -> list[int]:
     """What is opened for a fixed input, as bytes of the packed opening: the histogram of its low bytes."""
     seen: list[Tensor] = []
-    honest = session.open_masked
+    honest = session._collect
 
-    def listen(items: Any, hidden_by: str) -> list[Tensor]:
-        got = honest(items, hidden_by)
-        for item, part in zip(items, got, strict=True):
+    def listen(posted: Any, depth: int) -> list[Tensor]:
+        got = honest(posted, depth)
+        for item, part in zip(posted.values, got, strict=True):
             assert item.width == 64 or session.tracing or bool((part >> item.width == 0).all())
-        seen.extend(part.reshape(-1) for part in got)
+            if not session.tracing:
+                assert item.width >= 8, "fewer bits show no whole byte"
+                octets = part.contiguous().reshape(-1).view(torch.uint8)
+                seen.append(octets if item.width == 64 else octets[::8])
         return got
 
-    session.open_masked = listen  # type: ignore[method-assign,assignment]
+    session._collect = listen  # type: ignore[method-assign]
     x = torch.full((rows,), value, dtype=torch.int64)
     shared = share(session, 0, x)
     match kind:
@@ -339,13 +305,13 @@ def masked_openings(session: Session, rows: int, kind: str, value: int) -> list[
             arithmetic.mux(session, share_bits(session, 0, x & 1), shared)
         case "multiply":
             arithmetic.multiply(session, shared, shared)
-        case "bits":
-            divide.decompose(session, shared, 16)
+        case "divide":
+            divide.divide(session, shared, 20, share(session, 1, x), 16)
+        case "divide by 1000":
+            divide.divide_by(session, shared, 40, 1000)
     if session.tracing:
         return []
-    octets = torch.cat([part.contiguous().view(torch.uint8) if kind != "zero" and kind != "less" and kind != "bits"
-                        else part.contiguous().view(torch.uint8)[::8] for part in seen])
-    return torch.bincount(octets.long(), minlength=256).tolist()
+    return torch.bincount(torch.cat(seen).long(), minlength=256).tolist()
 
 
 def payloads(session: Session, rows: int) -> list[list[str]]:

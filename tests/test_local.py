@@ -45,7 +45,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.Duck
         "zero": pa.array([0, 0, 0], pa.int32()), "name": pa.array(["a", str(SECRET), None]),
     })
     source = stores.from_python({"t": table}, folder, "bank")
-    with stores.connect(source, "bank", {}, temporary=folder, memory="300MB") as opened:
+    with stores.connect(source, "bank", {}, temporary=folder, memory=300 << 20) as opened:
         yield opened
 
 

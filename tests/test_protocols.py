@@ -88,29 +88,6 @@ def test_extremes_of_three(three: Pool) -> None:
     three.run(P + "extremes", rows=17, width=64, greatest=False, nullable=True)
 
 
-@pytest.mark.parametrize(("rows", "dividend_bits", "divisor_bits", "fraction_bits"), [
-    (0, 8, 8, 8), (1, 63, 40, 94), (3, 1, 1, 0), (3, 1, 1, 3), (65, 8, 3, 20), (5, 63, 62, 0), (7, 32, 60, 70),
-    (1100, 20, 10, 12)])
-def test_division(two: Pool, rows: int, dividend_bits: int, divisor_bits: int, fraction_bits: int) -> None:
-    two.run(P + "divisions", rows=rows, dividend_bits=dividend_bits, divisor_bits=divisor_bits,
-            fraction_bits=fraction_bits)
-
-
-def test_division_of_more_parties(three: Pool, five: Pool) -> None:
-    three.run(P + "divisions", rows=9, dividend_bits=40, divisor_bits=20, fraction_bits=74)
-    five.run(P + "divisions", rows=2, dividend_bits=10, divisor_bits=20, fraction_bits=8)
-
-
-def test_division_by_zero_does_not_fail(two: Pool) -> None:
-    two.run(P + "division_by_zero")
-
-
-@pytest.mark.parametrize("rows", [0, 1, 65])
-def test_decompositions(two: Pool, three: Pool, rows: int) -> None:
-    two.run(P + "decompositions", rows=rows, widths=WIDTHS)
-    three.run(P + "decompositions", rows=rows, widths=[1, 33, 64])
-
-
 def test_costs_are_those_of_the_reference(two: Pool) -> None:
     """Bytes a row and rounds within 10% of protocols.md's table (its columns m=2)."""
     measured = two.run(P + "costs", rows=1 << 16)[0]

@@ -17,9 +17,7 @@ from sdh.executors import cuckoo, dealing, packing, streams
 from sdh.executors.correlations import KINDS
 from sdh.executors.dealing import Correlation, Item
 from tests.parties import Pool, link_pair
-from tests.test_protocols import P, five, three, two
-
-__all__ = ["five", "three", "two"]
+from tests.test_protocols import P
 
 CHI_SQUARE_255 = 404.0
 """A uniform byte histogram exceeds this once in 10^8 tests."""
@@ -41,7 +39,7 @@ def test_streams_are_a_fixed_function_of_seed_and_address() -> None:
     assert first == streams.stream(bytes(32), "op/1").bytes(64)
     assert first != streams.stream(bytes(32), "op/2").bytes(64)
     assert first != streams.stream(b"\1" * 32, "op/1").bytes(64)
-    assert first[:16].hex() == "bed07e0515a30014531d238e1e7539b8"
+    assert first[:16].hex() == "a1fd9123bbcbc98cbe462687c24c5b88"
     whole = streams.stream(bytes(32), "op/1")
     assert first == whole.bytes(8) + whole.words(7).tobytes()
 
@@ -86,7 +84,7 @@ def test_messages_of_several_widths() -> None:
         assert np.array_equal(got, packing.low_bits(column, width))
 
 
-@pytest.mark.parametrize("kind", ["less", "zero", "mux", "multiply", "bits"])
+@pytest.mark.parametrize("kind", ["less", "zero", "mux", "multiply", "divide", "divide by 1000"])
 def test_openings_are_uniform(two: Pool, kind: str) -> None:
     """Chi-square of the bytes opened for one fixed input in every row."""
     for value in (0, 12345):
@@ -149,20 +147,21 @@ def test_wrong_uses_are_refused(what: str, error: str) -> None:
 def test_a_trace_imports_nothing_slow() -> None:
     """torch's own meta functions would import sympy (seconds)."""
     import subprocess
-    script = ("import sys, tests.protocol_programs as p\n"
+    script = ("import sys, tests.protocol_programs as p, tests.division_programs as d\n"
               "from sdh.executors import crypten_seam, runtime\n"
               "def program(session):\n"
               "    with crypten_seam.installed(session):\n"
               "        p.products(session, 65); p.logic(session, 65); p.moves(session, 5, 9)\n"
               "        p.joins(session, 9, 9, 2); p.extremes(session, 9, 64, True, True)\n"
-              "        p.divisions(session, 3, 20, 10, 5)\n"
+              "        d.divisions(session, 3, 20, 10, [True, True]); d.public_divisions(session, 3, 20, [7, 8], True)\n"
+              "        d.significands(session, 3, 20, 10, [True, True])\n"
               "runtime.trace(program, ['a', 'b'])\n"
               "assert 'sympy' not in sys.modules\n")
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_dealing_lists_travel_as_json() -> None:
-    items = [Item("a#1", (Correlation("masked", 65, 33), Correlation("and", 8)), 1),
+    items = [Item("a#1", (Correlation("masked", 65, 33, 2), Correlation("and", 8)), 1),
              Item("a#2", (Correlation("permute", 5, 1, 3, 0, 9),), 0), Item("#3", (Correlation("mux", 4, count=2),), 0)]
     assert dealing.list_from_json(dealing.list_to_json(items), 2) == items
     assert dealing.list_digest(items) != dealing.list_digest(items[:2])
@@ -182,8 +181,13 @@ def test_malformed_dealing_lists_are_refused(value: Any) -> None:
 def test_dealt_shares_add_up(kind: str, parties: int) -> None:
     for rows in (0, 1, 65):
         for holder in range(parties):
-            correlation = (Correlation(kind, rows, 1, 2, holder, rows + 3) if kind == "permute"
-                           else Correlation(kind, rows, 33, 2))
+            match kind:
+                case "permute":
+                    correlation = Correlation(kind, rows, 1, 2, holder, rows + 3)
+                case "node":
+                    correlation = Correlation(kind, rows, 4, 3)
+                case _:
+                    correlation = Correlation(kind, rows, 33, 2)
             _check_dealt(correlation, parties, holder)
 
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from sdh.audit import Reveal
+from sdh.planners.costs import Spent
 from sdh.planners.plan import Placed, Plan, Question
-from sdh.result import Cost, Result, cost_of, megabytes
+from sdh.result import Cost, Result, cost_of
 from sdh.schema import Column, Schema, parse_type
 
 TEXT = """
@@ -117,14 +118,14 @@ def test_nan_and_digits_survive() -> None:
 
 
 def test_cost() -> None:
-    cost = cost_of(1.25, {"bank": {"1:align": [1000, 3, 50, 0.5], "2:sum": [24, 1, 0, 0.1]},
-                          "shop": {"1:align": [2_500_000, 4, 10, 0.5]}})
-    assert (cost.bytes, cost.rounds, cost.dealer_bytes) == ({"bank": 1024, "shop": 2_500_000}, 4, 60)
-    assert str(cost) == "1.2 s, sent by bank 1.0 kB, shop 2.5 MB, 4 rounds, 60 B from the dealer"
+    cost = cost_of(1.25, {"bank": [Spent(1000, 3, 60, 0.5), Spent(24, 1, 0, 0.1)],
+                          "shop": [Spent(2_499_900, 3, 60, 0.25), Spent(0, 1, 0, 0.2)]}, 100)
+    assert (cost.bytes, cost.rounds, cost.dealer_bytes) == ({"bank": 1124, "shop": 2_500_000}, 4, 60)
+    assert cost.most == [Spent(2_499_900, 3, 60, 0.5), Spent(24, 1, 0, 0.2)]
+    assert str(cost) == "1.2 s, sent by bank 1.1 kB, shop 2.5 MB, 4 rounds, 60 B from the dealer"
     assert str(Cost(0.04)) == "0.0 s"
-    assert cost_of(0.0, {"bank": {}}).bytes == {"bank": 0}
-    assert [megabytes(n) for n in (0, 999, 1000, 999_499, 999_500, 10**9, 123 * 10**9)] == [
-        "0 B", "999 B", "1.0 kB", "999 kB", "1.0 MB", "1.0 GB", "123 GB"]
+    assert cost_of(0.0, {"bank": []}, 5).bytes == {"bank": 5}
+    assert (Cost().most, cost_of(0.0, {}, 0)) == ([], Cost())
 
 
 def test_what_was_revealed_is_kept() -> None:

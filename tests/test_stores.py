@@ -143,11 +143,11 @@ def test_public_tables_have_plain_names(bank: Path, parquet: Path, folder: Path)
 
 
 def test_settings_are_pinned_for_the_clients_zone(bank: Path, folder: Path) -> None:
-    with opened(bank, folder, timezone="Asia/Tokyo", threads=1, memory="300MB") as connection:
+    with opened(bank, folder, timezone="Asia/Tokyo", threads=1, memory=300 << 20) as connection:
         def setting(name: str) -> object:
             return connection.sql(f"SELECT current_setting('{name}')").fetchall()[0][0]
 
-        assert [setting(name) for name in ("TimeZone", "threads", "memory_limit")] == ["Asia/Tokyo", 1, "286.1 MiB"]
+        assert [setting(name) for name in ("TimeZone", "threads", "memory_limit")] == ["Asia/Tokyo", 1, "300.0 MiB"]
         for name, value in stores.SETTINGS.items():
             assert str(setting(name)).lower().startswith(str(value).lower()), name
 

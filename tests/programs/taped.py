@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import sdh.node
@@ -46,19 +45,19 @@ def tape_executors(tape: Tape) -> None:
 
     Session: Any = runtime.Session
     execution: Any = secure
-    open_masked, reveal = Session.open_masked, execution.reveal
+    post, reveal = Session._post, execution.reveal
 
-    def taped_open(self: Any, values: Sequence[Any], hidden_by: str) -> Any:
+    def taped_post(self: Any, opening: Any) -> Any:
         if not self.tracing:
-            tape.note("opening", [(value.share.numel(), value.width, value.xor) for value in values])
-        return open_masked(self, values, hidden_by)
+            tape.note("opening", [(value.share.numel(), value.width, value.xor) for value in opening.values])
+        return post(self, opening)
 
     def taped_reveal(session: Any, record: Any, to: str, reason: str, planned: Any) -> Any:
         if not session.tracing:
             tape.note("reveal", (reason, to))
         return reveal(session, record, to, reason, planned)
 
-    Session.open_masked, execution.reveal = taped_open, taped_reveal
+    Session._post, execution.reveal = taped_post, taped_reveal
 
 
 def generators() -> dict[str, str]:

@@ -44,8 +44,8 @@ def main() -> None:
         tape_links(tapes[0])
         return start, identity, door
 
-    def serve_faulty(items: Any, seeds: Any, send: Send) -> None:
-        serve(items, seeds, out_of_step(tapes[0].fault, send))
+    def serve_faulty(items: Any, seeds: Any, send: Send, engine: Any = dealing.NUMPY) -> None:
+        serve(items, seeds, out_of_step(tapes[0].fault, send), engine)
 
     dealer.begin, dealing.serve = begin_taped, serve_faulty
     dealer.main()

@@ -1,0 +1,220 @@
+"""What each protocol costs over n rows: bits that a party sends, rounds, bits that the dealer sends, words it touches.
+
+The formulas are those of the docstrings in executors/ (protocols.md), exact but for the rounding of a message to bytes;
+tests/test_costs.py holds them against traces of the run. Bits on shares travel in words of 64 rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from sdh.planners.comparing import LOCAL, Compared, Network, choose
+from sdh.planners.comparing import sign as sign_bits
+from sdh.planners.comparing import zero as zero_bits
+
+CHUNK, WINDOW, FEW, SLICE, DIVIDED = 1 << 17, 4, 1 << 12, 1 << 20, 1 << 15
+"""As the executors have them: values of a chunk, chunks under way at a time, rows below which widths are merged; rows of a
+slice of what is aggregated, and of what is divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of an operator or plan: bytes by the party that sends most, rounds, bytes by the dealer to all together, 64-bit
+    words that a party touches beside what it opens and is dealt."""
+
+    sent: int = 0
+    rounds: int = 0
+    dealt: int = 0
+    words: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.sent + other.sent, self.rounds + other.rounds, self.dealt + other.dealt, self.words + other.words)
+
+
+def nanoseconds(cost: Cost, network: Network) -> int:
+    """rounds x delay + bytes / bandwidth + what the processors take of every bit opened, bit dealt and word touched."""
+    travel = (cost.sent + cost.dealt) * 1_000_000_000 // network.bandwidth
+    work = (8 * cost.sent * network.opened + 8 * cost.dealt * network.dealt + cost.words * network.word) // 1000
+    return cost.rounds * network.delay + travel + work
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Of protocols, in bits. opened: by every party to each other. In permutations by one party: `told` by it to each
+    other, `moved` by each other to it; shuffles are `moved` too. dealt: to all together. rounds, words: as in Cost.
+    """
+
+    opened: int = 0
+    rounds: int = 0
+    dealt: int = 0
+    words: int = 0
+    moved: int = 0
+    told: int = 0
+
+    def __add__(self, other: Steps) -> Steps:
+        return Steps(self.opened + other.opened, self.rounds + other.rounds, self.dealt + other.dealt,
+                     self.words + other.words, self.moved + other.moved, self.told + other.told)
+
+    def among(self, parties: int) -> Cost:
+        """All permutations are by one party."""
+        others = parties - 1
+        return Cost((self.opened * others + max(self.moved, self.told * others)) // 8, self.rounds, self.dealt // 8, self.words)
+
+
+NONE = Steps()
+
+
+def total(steps: Iterable[Steps]) -> Steps:
+    """One after the other."""
+    return sum(steps, NONE)
+
+
+def beside(steps: Iterable[Steps]) -> Steps:
+    """In one set of rounds."""
+    found = list(steps)
+    return replace(total(found), rounds=max((one.rounds for one in found), default=0))
+
+
+def by_size(sizes: Iterable[int], steps: Callable[[int], Steps]) -> Steps:
+    """Slices of these rows, one after the other."""
+    return total(one for rows, count in Counter(sizes).items() for one in [steps(rows)] * count)
+
+
+SORTING = 6
+"""Words touched for a random order, a place."""
+
+
+def padded(rows: int) -> int:
+    """Rows of a column of bits: whole words."""
+    return -(-rows // 64) * 64
+
+
+def _waves(rows: int, values: int = 1) -> int:
+    """How often rounds are taken for `values` columns of `rows` rows in chunks, of which WINDOW go side by side."""
+    step = max(64, CHUNK // max(values, 1) // 64 * 64)
+    return -(-max(1, -(-rows // step)) // WINDOW)
+
+
+# --- bits and numbers ----------------------------------------------------------------------------
+
+
+def and_(rows: int, count: int = 1) -> Steps:
+    """`count` ANDs of columns in one round."""
+    bits = count * padded(rows)
+    return Steps(2 * bits, min(count, 1), bits)
+
+
+def any_of(rows: int) -> Steps:
+    """The OR of all rows (bits.all_or): halves of words, then of the last word."""
+    words, found = -(-rows // 64), NONE
+    while words > 1:
+        found += and_(64 * (words // 2))
+        words -= words // 2
+    return found + total([and_(64)] * max(min(rows, 64) - 1, 0).bit_length())
+
+
+def to_ring(rows: int, count: int = 1) -> Steps:
+    return Steps(count * padded(rows), _waves(rows * count), 64 * rows * count) if count else NONE
+
+
+def mux(rows: int, values: int) -> Steps:
+    """One bit a row selects several words."""
+    return Steps(padded(rows) + 64 * values * rows, _waves(rows * values), 64 * rows * (1 + values)) if values else NONE
+
+
+def multiply(rows: int) -> Steps:
+    return Steps(128 * rows, _waves(rows), 64 * rows)
+
+
+@lru_cache(maxsize=4096)
+def signs(rows: int, widths: tuple[int, ...], network: Network = LOCAL) -> Steps:
+    """The signs of several columns in one set of rounds."""
+    return _compared(rows, widths, network, signed=True)
+
+
+@lru_cache(maxsize=4096)
+def zeros(rows: int, widths: tuple[int, ...], network: Network = LOCAL) -> Steps:
+    """Whether each of several columns is 0, in one set of rounds."""
+    return _compared(rows, widths, network, signed=False)
+
+
+def _compared(rows: int, widths: tuple[int, ...], network: Network, *, signed: bool) -> Steps:
+    if not widths:
+        return NONE
+    if len(widths) > 1 and len(set(widths)) == 1 and rows < FEW:
+        rows, widths = rows * len(widths), widths[:1]
+    tree = choose(rows * len(widths), max(widths), network)
+    found = [(sign_bits if signed else zero_bits)(width, tree) for width in widths]
+    planes = sum(one.sent - width for one, width in zip(found, widths, strict=True))
+    return Steps(sum(widths) * rows + planes * padded(rows), max(one.rounds for one in found) * _waves(rows, len(widths)),
+                sum(one.dealt for one in found) * padded(rows))
+
+
+def sign(rows: int, width: int, network: Network = LOCAL) -> Steps:
+    return signs(rows, (width,), network)
+
+
+def zero(rows: int, width: int, network: Network = LOCAL) -> Steps:
+    return zeros(rows, (width,), network)
+
+
+def sign_wide(rows: int, network: Network = LOCAL) -> Steps:
+    """Of a difference of any two 64-bit values: compare.less_wide."""
+    return signs(rows, (64, 64, 64), network) + and_(rows)
+
+
+def less(rows: int, width: int, network: Network = LOCAL) -> Steps:
+    """x < y where `width` bits hold x - y, however many."""
+    return sign(rows, width, network) if width <= 64 else sign_wide(rows, network)
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def record_bits(words: int, bits: int) -> int:
+    """Of a row as it is routed: words, and bits in whole bytes."""
+    return 64 * words + 8 * -(-bits // 8)
+
+
+def shared(rows: int, words: int, bits: int) -> Steps:
+    """An owner's columns onto shares, from seeds: no traffic."""
+    return Steps(words=rows * words + padded(rows) * bits // 8)
+
+
+def permuted(words: int, bits: int, rows: int, places: int, told: int) -> Steps:
+    """A programmed permutation of `rows` rows over `places` places, `told` of which the owner names to the others."""
+    width = record_bits(words, bits)
+    return Steps(rounds=1, dealt=width * places, words=_moved(words, bits, places), moved=width * rows, told=32 * told)
+
+
+def duplicated(words: int, bits: int, rows: int, copies: int) -> Steps:
+    """`copies` rows, each a copy of one of `rows`: three permutations (permute.duplicate)."""
+    sums = Steps(words=copies * -(-bits // 8) * copies.bit_length())   # of bits, at growing distances
+    return (permuted(words, bits, rows, rows, rows) + permuted(words, bits, rows, rows + copies, copies) + sums
+            + permuted(words, bits, copies, copies, copies))
+
+
+def shuffled(words: int, bits: int, rows: int, parties: int) -> Steps:
+    """Every party in turn permutes by what the dealer drew for it."""
+    width = record_bits(words, bits)
+    return Steps(rounds=parties, dealt=parties * width * rows, words=parties * _moved(words, bits, rows),
+                moved=(parties - 1) * width * rows)
+
+
+def _moved(words: int, bits: int, places: int) -> int:
+    """Masking, packing and gathering a row; drawing an order, which is sorting words."""
+    return (words + -(-bits // 8) + SORTING) * places
+
+
+# --- division ------------------------------------------------------------------------------------
+
+
+def divided(one: Compared, rows: int, planes: int) -> Steps:
+    """What planners/dividing.py counts of a row, over rows that are divided in slices. About one in 12 of the bits sent
+    and one in `planes` of those dealt are bits on shares."""
+    spare = padded(rows) - rows
+    rounds = one.rounds * -(-max(1, -(-rows // DIVIDED)) // WINDOW)
+    return Steps(one.sent * rows + one.sent * spare // 12, rounds, one.dealt * rows + one.dealt * spare // planes)
