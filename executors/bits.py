@@ -109,7 +109,7 @@ def _clear_spare(bits: Bits) -> Tensor:
 
 def take(bits: Bits, index: Tensor) -> Bits:
     """Rows at a public index."""
-    return bits_of(pack(unpack(bits.share, bits.rows).index_select(0, index)), len(index))
+    return bits_of(pack(unpack(bits.share, bits.rows).index_select(0, index.to(bits.share.device))), len(index))
 
 
 def slice_(bits: Bits, start: int, stop: int) -> Bits:

@@ -79,11 +79,14 @@ def _level(leaves: int, outputs: int, arity: int) -> list[Group]:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Bits of a row that a party sends (to each other party) and that the dealer sends; rounds."""
+    """Bits of a row that a party sends (to each other party) and that the dealer sends; rounds. Of these bits, those
+    that travel in planes: of few rows they take whole words."""
 
     sent: int
     dealt: int
     rounds: int
+    planes_sent: int = 0
+    planes_dealt: int = 0
 
 
 def sign(width: int, tree: Tree) -> Compared:
@@ -94,7 +97,8 @@ def sign(width: int, tree: Tree) -> Compared:
 def zero(width: int, tree: Tree) -> Compared:
     """Whether a value of `width` bits is 0."""
     inner = _tree(-(-width // tree.block), EQ, tree.arity)
-    return Compared(width + inner.sent, _hot(width, tree.block) + inner.dealt, 1 + inner.rounds)
+    dealt = _hot(width, tree.block) + inner.dealt
+    return Compared(width + inner.sent, dealt, 1 + inner.rounds, inner.sent, dealt)
 
 
 def compared(widths: Sequence[int], outputs: int, tree: Tree) -> Compared:
@@ -102,9 +106,9 @@ def compared(widths: Sequence[int], outputs: int, tree: Tree) -> Compared:
     inner = [_tree(-(-(width - 1) // tree.block), outputs if place == len(widths) - 1 else LT | EQ, tree.arity)
              for place, width in enumerate(widths)]
     outer = _tree(len(widths), outputs, tree.arity)
-    return Compared(sum(widths) + sum(one.sent for one in inner) + outer.sent,
-                    sum(_hot(width - 1, tree.block) + 1 for width in widths) + sum(one.dealt for one in inner) + outer.dealt,
-                    1 + max(one.rounds for one in inner) + outer.rounds)  # fmt: skip
+    sent = sum(one.sent for one in inner) + outer.sent
+    dealt = sum(_hot(width - 1, tree.block) + 1 for width in widths) + sum(one.dealt for one in inner) + outer.dealt
+    return Compared(sum(widths) + sent, dealt, 1 + max(one.rounds for one in inner) + outer.rounds, sent, dealt)
 
 
 def _hot(bits: int, block: int) -> int:

@@ -235,7 +235,8 @@ def _weighed(node: Aggregate, at: At, slots: int, cells: int) -> Steps:
     cell += beside(mux(at.rows, 1) for call in sums if call in weighed) + to_ring(at.rows, len(weights))
     cell += total(_extreme(call, at, grouped=bool(node.owner_keys), null=call in weighed) for call in extremes)
     if node.owner_keys:
-        added, nulls = len(weights | {ALL}) + len(sums), len(weighed & set(extremes))
+        counts = len(weights) + (0 if valid else 1 + sum(weight == ALL for weight in by_call.values()))   # of all: a column each
+        added, nulls = counts + len(sums), len(weighed & set(extremes))
         cell += _group_sums(at.rows, slots, added, len(extremes), nulls)
     return _cells(node, at, cells, valid=has_validity(node.input)) + total([cell] * cells)
 
@@ -323,7 +324,7 @@ def _quotient(e: Expression, at: At) -> Steps:
     nulls = sum(nullable(part, at.columns) for part in parts)
     whole = total([number(part, at) for part in parts]) + total([and_(at.rows)] * (nulls - 1))
     tree = choose(2 * at.rows, TOP + 2, at.network)
-    whole += divided(significand_cost(division.top, division.bottom, tree), at.rows, 5)
+    whole += divided(significand_cost(division.top, division.bottom, tree), at.rows)
     return whole + and_(at.rows) + (and_(at.rows, 4) if nulls else NONE) + mux(at.rows, 2)
 
 

@@ -7,7 +7,7 @@ reciprocal's 26 exact bits leave each digit wrong by at most one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdh.planners.comparing import EQ, LT, NODE, Compared, Tree, sign, zero
 
@@ -140,15 +140,16 @@ def significand_cost(dividend: Operand, divisor: Operand, tree: Tree) -> Compare
 
 
 def _then(parts: Sequence[Compared]) -> Compared:
-    return Compared(sum(part.sent for part in parts), sum(part.dealt for part in parts), sum(part.rounds for part in parts))
+    return Compared(sum(part.sent for part in parts), sum(part.dealt for part in parts), sum(part.rounds for part in parts),
+                    sum(part.planes_sent for part in parts), sum(part.planes_dealt for part in parts))
 
 
 def _beside(parts: Sequence[Compared]) -> Compared:
-    return Compared(sum(part.sent for part in parts), sum(part.dealt for part in parts), max(part.rounds for part in parts))
+    return replace(_then(parts), rounds=max(part.rounds for part in parts))
 
 
 def _rings(count: int) -> Compared:
-    return Compared(count, 64 * count, int(count > 0))
+    return Compared(count, 64 * count, int(count > 0), count)
 
 
 def _products(widths: Sequence[int]) -> Compared:
@@ -172,7 +173,7 @@ def _prefix(count: int, arity: int, outputs: int) -> Compared:
             one = NODE[place + 1, outputs] if place else (0, 0)
             sent, dealt = sent + one[0], dealt + one[1]
         span, levels = span * arity, levels + 1
-    return Compared(sent, dealt, levels)
+    return Compared(sent, dealt, levels, sent, dealt)
 
 
 def _sign(operand: Operand, tree: Tree) -> Compared:
@@ -187,7 +188,7 @@ def _limbs(dividend: Operand, plan: Digits, tree: Tree) -> Compared:
 def _normal(operand: Operand, tree: Tree) -> Compared:
     bits, width = operand.bits, operand.bits + operand.signed
     picked = (bits - 1) // 8 + min(7, bits - 1) + operand.signed
-    return _then([Compared(width, width, 1), _prefix(width - 1, tree.arity, LT | EQ), _prefix(bits - 1, tree.arity, EQ),
+    return _then([Compared(width, width, 1, 0, width), _prefix(width - 1, tree.arity, LT | EQ), _prefix(bits - 1, tree.arity, EQ),
                   _rings(picked), _products([64] * (1 + operand.signed)), _products([64])])  # fmt: skip
 
 
@@ -211,4 +212,4 @@ def _digits(plan: Digits) -> Compared:
 
 def _lack(width: int, tree: Tree) -> Compared:
     one = sign(width, tree)
-    return Compared(2 * one.sent + 2, 2 * one.dealt + 128, one.rounds + 1)
+    return _then([_beside([one, one]), _rings(2)])

@@ -170,9 +170,9 @@ def _quotient(e: Apply, left: Expression, right: Expression, at: At) -> Steps:
     checks += total([and_(at.rows)] * (2 if tested and nullable(e, at.columns) else bool(tested)))
     if d.low == d.high:
         tree = choose(2 * at.rows, abs(d.low).bit_length() + 2, at.network)
-        return checks + divided(public_cost(operand(x), d.low or 1, tree), at.rows, 12)
+        return checks + divided(public_cost(operand(x), d.low or 1, tree), at.rows)
     tree = choose(2 * at.rows, operand(d).bits + 2, at.network)
-    return checks + divided(shared_cost(operand(x), operand(d), tree), at.rows, 12)
+    return checks + divided(shared_cost(operand(x), operand(d), tree), at.rows)
 
 
 def _connected(e: Apply, parts: int, at: At) -> Steps:

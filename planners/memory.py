@@ -15,7 +15,7 @@ that takes it; an own fragment's rows stay beside them in the clear for the whol
   - release: its rows, when they are shuffled.
 * nested_loop that is not aggregated away: all its pairs.
 
-Measured (python -m tests.bench.memory): a party needs 0.6 to 0.9 of the estimate.
+Measured (python -m tests.bench.memory): the resident peak is 0.5 to 0.85 of the estimate.
 """
 
 from __future__ import annotations

@@ -147,10 +147,14 @@ def _compared(rows: int, widths: tuple[int, ...], network: Network, *, signed: b
     if len(widths) > 1 and len(set(widths)) == 1 and rows < FEW:
         rows, widths = rows * len(widths), widths[:1]
     tree = choose(rows * len(widths), max(widths), network)
-    found = [(sign_bits if signed else zero_bits)(width, tree) for width in widths]
-    planes = sum(one.sent - width for one, width in zip(found, widths, strict=True))
-    return Steps(sum(widths) * rows + planes * padded(rows), max(one.rounds for one in found) * _waves(rows, len(widths)),
-                sum(one.dealt for one in found) * padded(rows))
+    found = beside(_spread((sign_bits if signed else zero_bits)(width, tree), rows) for width in widths)
+    return replace(found, rounds=found.rounds * _waves(rows, len(widths)))
+
+
+def _spread(one: Compared, rows: int) -> Steps:
+    """A row's bits over all rows; planes of bits take whole words."""
+    spare = padded(rows) - rows
+    return Steps(one.sent * rows + one.planes_sent * spare, one.rounds, one.dealt * rows + one.planes_dealt * spare)
 
 
 def sign(rows: int, width: int, network: Network = LOCAL) -> Steps:
@@ -212,9 +216,6 @@ def _moved(words: int, bits: int, places: int) -> int:
 # --- division ------------------------------------------------------------------------------------
 
 
-def divided(one: Compared, rows: int, planes: int) -> Steps:
-    """What planners/dividing.py counts of a row, over rows that are divided in slices. About one in 12 of the bits sent
-    and one in `planes` of those dealt are bits on shares."""
-    spare = padded(rows) - rows
-    rounds = one.rounds * -(-max(1, -(-rows // DIVIDED)) // WINDOW)
-    return Steps(one.sent * rows + one.sent * spare // 12, rounds, one.dealt * rows + one.dealt * spare // planes)
+def divided(one: Compared, rows: int) -> Steps:
+    """What planners/dividing.py counts of a row, over rows that are divided in slices."""
+    return replace(_spread(one, rows), rounds=one.rounds * -(-max(1, -(-rows // DIVIDED)) // WINDOW))

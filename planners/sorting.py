@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
-from sdh.planners.comparing import LOCAL, LT, Compared, Network, picoseconds, choose, compared
+from sdh.planners.comparing import LOCAL, LT, Compared, Network, choose, compared, picoseconds
 
 FAILURE = 46
 """Each bound is passed less often than once in 2^46, so that a sort of some dozen waves fails less than once in 2^40."""

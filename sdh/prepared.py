@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """Made by `Hub.prepare`. Its rows are those of that moment, whatever becomes of the stores.
+    """Made by `Hub.prepare`. Its rows are those of that moment, whatever becomes of the stores: nodes keep them in memory.
 
     It ends with its run, `close`, a `with` block, the hub, or any of its processes; other queries may run before it.
     """

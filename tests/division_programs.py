@@ -9,11 +9,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sdh.executors import divide, rounds
+from sdh.executors import divide, quotient, rounds
 from sdh.executors.dealing import Correlation
+from sdh.executors.evaluate import Scope
 from sdh.executors.runtime import Job, Session
 from sdh.executors.shares import bits_of, raw
-from tests.protocol_programs import HIGH, LOW, opened, same, share, values
+from sdh.executors.values import Number, Relation
+from sdh.planners.expressions import Apply, Field, Ref
+from sdh.planners.ranges import Shared
+from sdh.schema import DOUBLE, INTEGER
+from tests.protocol_programs import HIGH, LOW, opened, same, share, share_bits, values
 
 
 def truncated(x: int, d: int) -> tuple[int, int]:
@@ -140,6 +145,27 @@ def _with_rest(exact: Fraction, unit: int) -> int:
     """Rounded down to a multiple of `unit`, and 1 if that changed it."""
     whole = math.floor(exact / unit) * unit
     return whole + (whole != exact)
+
+
+def released(session: Session) -> None:
+    """A released quotient shows nothing of either side where the other is 0 or NULL."""
+    x, d, null = torch.tensor([7, 0, -7, 7, 0, 9]), torch.tensor([2, 5, 0, -2, 0, 3]), torch.tensor([0, 0, 0, 0, 0, 1])
+    fields = [Field(1, "x", INTEGER), Field(2, "d", INTEGER)]
+    numbers = {1: Number(raw(share(session, 0, x)), share_bits(session, 0, null)), 2: Number(raw(share(session, 1, d)))}
+    columns = {number: Shared(field, -100, 100) for number, field in enumerate(fields, 1)}
+    e = Apply("/", (Ref(fields[0]), Ref(fields[1])), DOUBLE)
+    words, flags = quotient.divided(e, Scope(session, Relation(len(x), None, dict(numbers)), columns))
+    mantissa, exponent = (opened(session, word) for word in words)
+    nulls, negative, no_divisor, no_dividend = (opened(session, flag) for flag in flags)
+    if session.tracing:
+        return
+    assert ((mantissa == 0) == torch.tensor([0, 1, 1, 0, 1, 1]).bool()).all()
+    assert (exponent[mantissa == 0] == 0).all()
+    assert [math.ldexp(float(mantissa[row]), int(exponent[row])) for row in (0, 3)] == [3.5, 3.5]
+    assert nulls.tolist() == null.tolist()
+    assert negative.tolist() == [0, 0, 1, 1, 0, 0]
+    assert no_divisor.tolist() == [0, 0, 1, 0, 1, 0]
+    assert no_dividend.tolist() == [0, 1, 0, 0, 1, 0]
 
 
 def zero_divisors(session: Session) -> None:

@@ -45,8 +45,8 @@ class FakeSession(Session):
 
     def __init__(self, rank: int, count: int) -> None:
         super().__init__(rank, [f"party{i}" for i in range(count)], {}, None, b"", device="meta")
-        self.device = CUDA
-        self.links = dict.fromkeys(self.others)  # type: ignore[arg-type]
+        nobody: Any = None
+        self.device, self.links = CUDA, dict.fromkeys(self.others, nobody)
 
     def pair_key(self, first: int, second: int) -> bytes | None:
         self._next(Step())
@@ -163,6 +163,6 @@ def placed() -> Iterator[None]:
     for name, module in kernels.items():
         vars(module).update(KERNELS[name])
     with (patch.dict(sys.modules, {f"sdh.executors.{name}": module for name, module in kernels.items()}),
-          patch.multiple("sdh.executors", create=True, **kernels),
-          patch.multiple(runtime, take_rows=_take_rows, give_rows=_give_rows), _Indexing()):
+          patch.dict(vars(sys.modules["sdh.executors"]), kernels),
+          patch.dict(vars(runtime), {"take_rows": _take_rows, "give_rows": _give_rows}), _Indexing()):
         yield

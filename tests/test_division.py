@@ -74,6 +74,10 @@ def test_quotients_of_doubles(two: Pool, rows: int, dividend_bits: int, divisor_
     two.run(P + "significands", rows=rows, dividend_bits=dividend_bits, divisor_bits=divisor_bits, signed=signed)
 
 
+def test_a_quotient_that_is_not_there_shows_nothing(two: Pool) -> None:
+    two.run(P + "released")
+
+
 def test_division_by_zero_does_not_fail(two: Pool) -> None:
     two.run(P + "zero_divisors")
 

@@ -30,6 +30,7 @@ from tests.test_faults import ANSWER, SQL, ask, new_hub, soon
 @pytest.fixture(scope="module")
 def shared_hub() -> Iterator[Hub]:
     with new_hub() as hub:
+        assert ask(hub) == ANSWER   # imports
         yield hub
 
 

@@ -18,9 +18,9 @@ FROM {a}.t a, {b}.t b WHERE a.x > b.y AND (a.x <> b.z OR b.z IS NULL)"""
 def test_aggregates_over_several_slices() -> None:
     assert LEFT * RIGHT > SLICE
     rng = np.random.default_rng(5)
-    left = pa.table({"x": rng.integers(-1000, 1000, LEFT)})
+    left = pa.table({"x": pa.array(rng.integers(-1000, 1000, LEFT))})
     null = rng.random(RIGHT) < 0.1
-    right = pa.table({"y": rng.integers(-1000, 1000, RIGHT), "z": pa.array(rng.integers(-9, 9, RIGHT), mask=null)})
+    right = pa.table({"y": pa.array(rng.integers(-1000, 1000, RIGHT)), "z": pa.array(rng.integers(-9, 9, RIGHT), mask=null)})
     with sdh.connect() as hub:
         for party, table in (("north", left), ("south", right)):
             hub.attach(party, {"t": table}, policy=sdh.Policy.open())

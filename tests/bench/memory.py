@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +68,7 @@ def resident(pid: int) -> Mapping[str, int]:
 def _tables(rows: int) -> tuple[dict[str, pa.Table], dict[str, pa.Table]]:
     draw = np.random.Generator(np.random.PCG64(1))
 
-    def column(count: int, low: int = -1000, high: int = 1000) -> pa.Int64Array:
+    def column(count: int, low: int = -1000, high: int = 1000) -> pa.Array[Any]:
         return pa.array(draw.integers(low, high, count))
 
     few = max(int(4 * rows**0.5), 1)

@@ -58,9 +58,9 @@ def table(rows: int, seed: int) -> pa.Table:
     draw = np.random.Generator(np.random.PCG64(seed))
     days = pa.array(draw.integers(0, 9000, rows), pa.int32()).cast(pa.date32())
     groups, texts = draw.integers(0, max(1, rows // GROUPED), rows), draw.integers(0, 10_000_000, rows)
-    return pa.table({"id": draw.permutation(rows), "x": draw.integers(-(1 << 15), 1 << 15, rows),
-                     "y": draw.integers(-(1 << 23), 1 << 23, rows), "g": groups, "d": days,
-                     "s": [f"text {number:07}" for number in texts]})
+    return pa.table({"id": pa.array(draw.permutation(rows)), "x": pa.array(draw.integers(-(1 << 15), 1 << 15, rows)),
+                     "y": pa.array(draw.integers(-(1 << 23), 1 << 23, rows)), "g": pa.array(groups), "d": days,
+                     "s": pa.array([f"text {number:07}" for number in texts])})
 
 
 @contextmanager
