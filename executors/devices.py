@@ -71,6 +71,7 @@ def sent_form(values: Tensor) -> memoryview:
 
 def received(link: Link, address: str, size: int, device: torch.device) -> Tensor:
     """The next frame, of `size` bytes, as uint8 [size] on the device. Raises what Link.receive_into does."""
-    octets = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    far = device.type == "cuda"
+    octets = torch.empty(size, dtype=torch.uint8, pin_memory=far)
     link.receive_into(address, octets.numpy().data)
-    return octets.to(device, non_blocking=True)
+    return octets.to(device, non_blocking=True) if far else octets

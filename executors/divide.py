@@ -84,9 +84,9 @@ def divide(session: Session, dividend: Shared, dividend_bits: int, divisor: Shar
 def divide_by(session: Session, dividend: Shared, dividend_bits: int, divisor: int, *, dividend_signed: bool = True) -> Divided:
     """The same by a public divisor that is not 0, of up to 61 bits.
 
-    Multiplied by a rounded reciprocal and shifted, in stages so that no product has over 64 bits (dividing.stages);
-    a power of two is shifted alone. Then two signs of b + 2 bits. 31 bits by 7: 22 / 92 bytes a row, 10 rounds; 63 bits by
-    10: 48 / 141, 14.
+    Multiplied by a rounded reciprocal and shifted, in stages so that no product has over 64 bits (dividing.stages); then two
+    signs of b + 2 bits. 31 bits by 7: 22 / 92 bytes a row, 10 rounds; 63 bits by 10: 48 / 141, 14. Widths and shifts follow
+    from a and b alone, so the dealer does not learn the divisor: for that a power of two has no way of its own.
     """
     _check(dividend_bits, abs(divisor).bit_length())
     if divisor == 0:
@@ -344,10 +344,6 @@ def _divide_by_chunk(session: Session, width: Operand, divisor: int, tree: Tree,
 
 def _public_quotient(session: Session, x: Tensor, bits: int, c: int, negative: Tensor) -> Rounds[Tensor]:
     """x / c so that x - q c + (c - 1 if x is negative) is in (-c, 2c)."""
-    if c.bit_count() == 1 and c.bit_length() <= bits:
-        shift = c.bit_length() - 1
-        [[found]] = yield from shifts(session, [Shift(_centred(session, x, bits, negative), bits + 1, shift)])
-        return _uncentred(session, found, bits, negative, shift)
     quotient, rest = torch.zeros_like(x), x
     for index, stage in enumerate(stages(bits, c)):
         seen = rest

@@ -73,6 +73,7 @@ def _look_up(c, hot, lt, eq, words, blocks, BITS: tl.constexpr, LESS: tl.constex
 
 def look_up(c: Tensor, hot: Tensor, block: int, outputs: int, *, first: bool) -> tuple[Tensor, Tensor]:
     """blocks.look_up for one bit or more: (lt, eq) of every block, int64 [blocks, words]; lt is empty unless wanted."""
+    assert block <= BITS
     (bits, words), less = c.shape, bool(outputs & LT)
     whole, rest = divmod(bits, block)
     c, hot = c.contiguous(), hot.contiguous()
@@ -100,6 +101,7 @@ def _one_hot(planes, out, words, blocks, BITS: tl.constexpr, WORDS: tl.constexpr
 
 def one_hot(planes: Tensor, block: int, out: Tensor) -> None:
     """Into `out` the entries 1.. of the one-hots of all whole blocks, entry-major, then those of the shorter top block."""
+    assert block <= BITS
     whole, rest = divmod(len(planes), block)
     words = planes.shape[1]
     for start, blocks, size in ((0, whole, block), (whole, int(rest > 0), rest)):

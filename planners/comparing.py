@@ -30,14 +30,13 @@ TREES = (Tree(2, 2), Tree(1, 2), Tree(4, 2), Tree(4, 4))
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What links parties and dealer: bandwidth in bytes a second, delay of a message in nanoseconds, and what the
-    processors take, in picoseconds, of a bit opened, a bit dealt, a word touched beside."""
+    """What links parties and dealer: bandwidth in bytes a second, delay of a message in nanoseconds, and what a bit of a
+    comparison takes of the processors, in picoseconds: opened, dealt."""
 
     bandwidth: int = 400_000_000
     delay: int = 350_000
     opened: int = 250
     dealt: int = 350
-    word: int = 2000
 
 
 LOCAL = Network()

@@ -47,6 +47,7 @@ from sdh.planners.protocol_costs import (
     NONE,
     SLICE,
     Cost,
+    Machine,
     Steps,
     and_,
     any_of,
@@ -69,7 +70,8 @@ from sdh.planners.quotients import division_of, is_quotient, pair_of
 from sdh.planners.ranges import overflows, range_of, scale_of
 from sdh.schema import Kind
 
-__all__ = ["LOCAL", "Cost", "Network", "Spent", "nanoseconds", "operator_costs", "payload_bytes", "record", "tree_cost"]
+__all__ = ["LOCAL", "Cost", "Machine", "Network", "Spent", "nanoseconds", "operator_costs", "payload_bytes", "record",
+           "tree_cost"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,9 @@ def public_cost(dividend: Operand, divisor: int, tree: Tree) -> Compared:
     if size <= 1:
         return Compared(0, 0, 0)
     found = [_sign(dividend, tree), _lack(size.bit_length() + 2, tree)]
-    if size.bit_count() == 1 and size.bit_length() <= dividend.bits:
-        found.append(_shifts([dividend.bits + 1]))
-    else:
-        for index, stage in enumerate(stages(dividend.bits, size)):
-            found += [_shifts([stage.bits + (2 if index else 1)])] if stage.cut else []
-            found.append(_shifts([stage.width]))
+    for index, stage in enumerate(stages(dividend.bits, size)):
+        found += [_shifts([stage.bits + (2 if index else 1)])] if stage.cut else []
+        found.append(_shifts([stage.width]))
     return _then(found)
 
 

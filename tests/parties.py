@@ -194,7 +194,13 @@ def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, An
     if order["tamper"] == "skip":
         items = items[1:]
     seeds = [expand(links[rank].secret, "sdh session seed", 32, digest) for rank in range(me)]
-    dealing.serve(items, seeds, lambda rank, address, correction: links[rank].send_paced(address, correction))
+    engine = dealing.NUMPY
+    if order["device"] == "cuda":
+        import torch
+
+        from sdh.executors import cuda
+        engine = cuda.engine(torch.device("cuda"))
+    dealing.serve(items, seeds, lambda rank, address, correction: links[rank].send_paced(address, correction), engine)
     return peak_rss()
 
 

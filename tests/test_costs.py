@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sdh.catalog import Catalog, Party, TableFacts, padded
 from sdh.executors import compare, divide, runtime, secure, slices
 from sdh.planners import protocol_costs
-from sdh.planners.comparing import LOCAL, Network
-from sdh.planners.costs import Cost, nanoseconds, operator_costs, payload_bytes, tree_cost
+from sdh.planners.comparing import LOCAL
+from sdh.planners.costs import Cost, Machine, nanoseconds, operator_costs, payload_bytes, tree_cost
 from sdh.planners.plan import Plan, Question, finish, place
 from sdh.policy import Policy
 from tests.test_planner import COLUMNS, JOIN, MEASURED, OPEN
@@ -92,8 +94,8 @@ def test_the_payload_is_what_is_sent_to_the_client() -> None:
 
 
 def test_nanoseconds() -> None:
-    network = Network(bandwidth=1_000_000, delay=1000, opened=500, dealt=250, word=2000)
-    assert nanoseconds(Cost(rounds=3), network) == 3000
-    assert nanoseconds(Cost(sent=1000, dealt=1000), network) == 2_000_000 + 4000 + 2000
-    assert nanoseconds(Cost(words=10), network) == 20
-    assert nanoseconds(Cost(), LOCAL) == 0
+    machine = Machine(round=5000, sent=3000, dealt=2000, word=1000)
+    assert nanoseconds(Cost(3, 5, 7, 11), LOCAL, machine) == 9 + 25 + 14 + 11
+    slow = replace(LOCAL, bandwidth=LOCAL.bandwidth // 3, delay=LOCAL.delay + 20)
+    assert nanoseconds(Cost(600, 5, 400, 0), slow, machine) == 1800 + 25 + 800 + 5 * 20 + 1000 * 2 * 10**9 // LOCAL.bandwidth
+    assert nanoseconds(Cost(1, 1, 1, 1), replace(LOCAL, delay=0), machine) == nanoseconds(Cost(1, 1, 1, 1), LOCAL, machine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdh.errors import WidthError
-from sdh.executors import divide, runtime
+from sdh.executors import dealing, divide, runtime
 from sdh.planners import dividing
 from sdh.planners.comparing import choose
 from sdh.planners.dividing import Operand
@@ -134,6 +134,17 @@ def test_division_takes_few_rounds_and_bytes() -> None:
     assert sent <= 8 * 425
     assert dealt <= 8 * 712
     assert rounds <= 38
+
+
+@pytest.mark.parametrize(("dividend_bits", "divisors"), [(31, (512, 777, 1023)), (63, (1 << 40, (1 << 41) - 1)), (7, (64, 101))])
+def test_the_dealer_does_not_learn_a_public_divisor(dividend_bits: int, divisors: tuple[int, ...]) -> None:
+    """Divisors of one length: one dealing list."""
+
+    def dealt(divisor: int) -> dealing.DealingList:
+        return runtime.trace(lambda session: divide.divide_by(session, session.share(0, None, 100), dividend_bits, divisor),
+                             ["a", "b"], 0)[0]
+
+    assert all(dealt(divisor) == dealt(-divisors[0]) for divisor in divisors)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8, 21, 22, 31, 40, 58, 59, 62, 63])

@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.bench import files, peer
-from tests.parties import Pool, pool
+from tests.parties import pool
 
 Answers = list[dict[str, Any]]
 WARM = 1024
@@ -37,21 +37,35 @@ class Measured:
 def measure(op: str, rows: int, parties: int = 2, network: str = "", device: str = "cpu", step: int = 0) -> Measured:
     """Run `op` on `rows` rows, checked. AssertionError if an answer is wrong or a process fails.
 
-    `network` as Pool takes it. `step`: rows that CrypTen gets at a time (0: all).
+    `network` as Pool takes it. `step`: rows that CrypTen gets at a time (0: all). On `cuda` without a network all are
+    threads of this process on the one GPU, warmed up on a slice: compiled kernels and pinned memory follow from sizes.
     """
     if op in peer.OPERATIONS:
         return _measured(op, rows, peer.run(op, rows, parties, step or rows), 0)
+    run = _case_sum if op == "casesum" else _operation
+    if device == "cuda" and not network:
+        from tests.bench.columns import SLICE
+        from tests.one_process import Crew
+
+        one = Crew(parties)
+        run(one, op, min(rows, SLICE), device)
+        return _measured(op, rows, run(one, op, rows, device), one.dealer_peak)
     with pool(parties, network) if network else pool(parties) as crew:
-        run = _case_sum if op == "casesum" else _operation
         run(crew, op, min(rows, WARM), device)
         return _measured(op, rows, run(crew, op, rows, device), crew.dealer_peak)
 
 
-def _operation(crew: Pool, op: str, rows: int, device: str) -> Answers:
+class Runs(Protocol):
+    """A Pool, or a Crew of threads."""
+
+    def run(self, program: str, /, *, start: str, device: str, **arguments: Any) -> list[Any]: ...
+
+
+def _operation(crew: Runs, op: str, rows: int, device: str) -> Answers:
     return crew.run("tests.bench.programs:operation", start="tests.bench.programs:start", device=device, name=op, rows=rows)
 
 
-def _case_sum(crew: Pool, op: str, rows: int, device: str) -> Answers:
+def _case_sum(crew: Runs, op: str, rows: int, device: str) -> Answers:
     del op
     with tempfile.TemporaryDirectory(prefix="sdh-bench-") as folder:
         wanted = files.make(Path(folder), rows)
