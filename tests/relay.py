@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ class Relay:
     `outward=False` receives, is changed; a frame that is cut short ends the connection after it."""
 
     def __init__(self, folder: Path, door: str, dialer: str, number: int, change: Change, *, outward: bool = True) -> None:
-        self.address = str(folder / f"relay{id(self)}")
+        self.address = str(folder / f"relay{secrets.token_hex(4)}")
         self.changed = threading.Event()
         self._door, self._dialer, self._number, self._change, self._outward = door, dialer, number, change, outward
         self._listener = socket.socket(socket.AF_UNIX)
