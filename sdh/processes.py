@@ -89,8 +89,11 @@ class Process:
         if self.member is not None:
             return self.member
         member = self._greeting(self._first_line(seconds))
-        self.link = handshake(dial(member.address, "control"), identity, self.name, member.public,
-                              initiator=True, context=b"control")
+        try:
+            self.link = handshake(dial(member.address, "control"), identity, self.name, member.public,
+                                  initiator=True, context=b"control")
+        except PartyLost:   # its last words say more
+            raise self.lost("It did not start.") from None
         self.member = member
         threading.Thread(target=_listen, args=(self, self.link), daemon=True, name=f"from {self.name}").start()
         return member

@@ -101,6 +101,7 @@ class Taped:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sdh-tape-"))
+        self._outer = os.environ.get("SDH_TAPE")   # of another hub, which may start more processes after this one
         os.environ["SDH_TAPE"] = str(self.folder)
         self.hub = sdh.connect(client=CLIENT, programs=TAPED, limits=Limits(start=60, stop=5.0))
 
@@ -140,6 +141,9 @@ class Taped:
 
     def close(self) -> None:
         self.hub.close()
+        os.environ.pop("SDH_TAPE")
+        if self._outer is not None:
+            os.environ["SDH_TAPE"] = self._outer
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
