@@ -67,31 +67,54 @@ def products(arity: int, outputs: int, masks: Any) -> list[Any]:
     return [found[part] for part in monomials]
 
 
-def evaluate(arity: int, outputs: int, masks: Any, dealt: Any, opened: Any, *, first: bool) -> list[Any]:
-    """A party's shares of every output, without the top lt that is only added: [words] each.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a party works the outputs out, step by step.
 
-    `masks` [variables, words] and `dealt` [monomials, words] are its shares, `opened` [variables, words] is public.
-    Party 0 (`first`) adds what is public.
+    public: products of opened variables, each an earlier one (or variable) and one more variable. targets: for each
+    output its terms (product of masks or None, public product or None): their XOR.
     """
-    table = plan(arity, outputs)
-    share = {frozenset([index]): mask for index, mask in enumerate(masks)}
-    share |= dict(zip(table.monomials, dealt, strict=True))
-    public: dict[frozenset[int], Any] = {}
 
-    def known(part: frozenset[int]) -> Any:
-        if part not in public:
-            last = max(part)
-            public[part] = opened[last] if len(part) == 1 else known(part - {last}) & opened[last]
-        return public[part]
+    public: tuple[tuple[frozenset[int], frozenset[int], int], ...]
+    targets: tuple[tuple[tuple[frozenset[int] | None, frozenset[int] | None], ...], ...]
 
-    found = []
-    for target in table.targets:
-        total: Any = None
+
+@cache
+def schedule(arity: int, outputs: int, *, first: bool) -> Schedule:
+    """The terms of `evaluate`; party 0 (`first`) adds what is public."""
+    public: dict[frozenset[int], tuple[frozenset[int], frozenset[int], int]] = {}
+    targets = []
+    for target in plan(arity, outputs).targets:
+        terms: list[tuple[frozenset[int] | None, frozenset[int] | None]] = []
         for product in target:
             for size in range(0 if first else 1, len(product) + 1):
                 for part in combinations(sorted(product), size):
                     hidden, rest = frozenset(part), product - frozenset(part)
-                    term = known(rest) if not hidden else share[hidden] & known(rest) if rest else share[hidden]
-                    total = term if total is None else total ^ term
+                    members = sorted(rest)
+                    for stop in range(2, len(members) + 1):
+                        made = frozenset(members[:stop])
+                        public.setdefault(made, (made, frozenset(members[:stop - 1]), members[stop - 1]))
+                    terms.append((hidden or None, rest or None))
+        targets.append(tuple(terms))
+    return Schedule(tuple(public.values()), tuple(targets))
+
+
+def evaluate(arity: int, outputs: int, masks: Any, dealt: Any, opened: Any, *, first: bool) -> list[Any]:
+    """A party's shares of every output, without the top lt that is only added: [words] each.
+
+    `masks` [variables, words] and `dealt` [monomials, words] are its shares, `opened` [variables, words] is public.
+    """
+    steps = schedule(arity, outputs, first=first)
+    share = {frozenset([index]): mask for index, mask in enumerate(masks)}
+    share |= dict(zip(plan(arity, outputs).monomials, dealt, strict=True))
+    public = {frozenset([index]): value for index, value in enumerate(opened)}
+    for made, rest, last in steps.public:
+        public[made] = public[rest] & opened[last]
+    found = []
+    for terms in steps.targets:
+        total: Any = None
+        for hidden, rest in terms:
+            term = public[rest] if hidden is None else share[hidden] if rest is None else share[hidden] & public[rest]
+            total = term if total is None else total ^ term
         found.append(total)
     return found

@@ -37,10 +37,10 @@ __all__ = ["CHUNK", "WINDOW", "Cost", "Job", "Masked", "Meter", "Opening", "Perm
 
 T = TypeVar("T")
 
-CHUNK = 1 << max(6, int(os.environ.get("SDH_CHUNK_BITS", "17")))
+CHUNK = 1 << max(6, int(os.environ.get("SDH_CHUNK_BITS", "18")))
 """Rows of a comparison that are worked on at a time: memory stays bounded. The same at all parties, as the dealing list
 that they compare follows from it; GPUs want 2^21."""
-WINDOW = 4
+WINDOW = 3
 """Chunks under way at a time: while one waits for its opening, the others compute and their randomness is dealt."""
 
 

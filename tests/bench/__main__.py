@@ -28,7 +28,7 @@ SUITE = (
     *((op, 1 << 20) for op in ("shuffle", "sort64", "sort32", "topk", "align")),
     ("sort64", 1 << 17),
     ("sortmerge", 1 << 17),
-    ("casesum", 10**7),
+    ("casesum", 10**8),
 )
 
 
@@ -38,9 +38,9 @@ def main() -> int:
         case "start":
             _show(start(), options.json)
         case "suite":
-            _append(options.file, SUITE)
+            _append(options.file, SUITE, options.repeat)
         case "linear":
-            _append(options.file, ((op, rows) for op in LINEAR for rows in _decades(options.n)))
+            _append(options.file, ((op, rows) for op in LINEAR for rows in _decades(options.n)), options.repeat)
         case "table":
             print(reporting.table(reporting.read(options.file)))
         case "plot":
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     linear.add_argument("n", type=_rows, nargs="?", default=10**8)
     for many, file in ((suite, "build/bench.jsonl"), (linear, "build/linear.jsonl")):
         many.add_argument("--file", type=Path, default=Path(file))
+        many.add_argument("--repeat", type=int, default=3, help="runs of each, of which the median in seconds counts")
     commands.add_parser("table", help="a file's lines as a Markdown table").add_argument("file", type=Path)
     plot = commands.add_parser("plot", help="a file's lines as an SVG")
     plot.add_argument("file", type=Path)
@@ -124,13 +125,14 @@ def _decades(last: int) -> list[int]:
     return [10**power for power in range(5, 12) if 10**power <= last]
 
 
-def _append(file: Path, wanted: Iterable[tuple[str, int]]) -> None:
+def _append(file: Path, wanted: Iterable[tuple[str, int]], repeat: int) -> None:
     """Measure and write line by line: what was measured stays if the next one fails."""
     file.parent.mkdir(exist_ok=True)
     found = list[Measured]()
     with file.open("a") as out:
         for op, rows in wanted:
-            found.append(measure(op, rows))
+            runs = sorted((measure(op, rows) for _ in range(repeat)), key=lambda run: run.seconds)
+            found.append(runs[len(runs) // 2])
             print(reporting.line(found[-1]), file=out, flush=True)
             print(f"{op} {reporting.count(rows)}: {found[-1].seconds:.2f} s", file=sys.stderr)
     print(reporting.table(found))

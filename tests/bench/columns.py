@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Column = npt.NDArray[np.int64]
 
-SLICE = 1 << 22
+SLICE = 1 << 20
 """Rows that are made, worked on (where an operation goes row by row) and checked at a time: memory stays bounded."""
 
 

@@ -1,4 +1,4 @@
-"""One operation measured: parties and dealer as processes of this machine, warmed up on few rows."""
+"""One operation measured: parties and dealer as processes of this machine, warmed up on a slice of the rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.bench import files, peer
+from tests.bench.columns import SLICE
 from tests.parties import pool
 
 Answers = list[dict[str, Any]]
-WARM = 1024
-"""Rows of the run that loads what an operation needs, outside the clock."""
 OPERATIONS = ("lt32", "lt64", "lt64shares", "eq64", "mul64", "div64", "shuffle", "sort64", "sort32", "topk", "align",
               "sortmerge", "casesum", *peer.OPERATIONS)
 LINEAR = ("lt32", "lt64", "lt64shares", "eq64", "mul64", "casesum")
@@ -38,20 +37,20 @@ def measure(op: str, rows: int, parties: int = 2, network: str = "", device: str
     """Run `op` on `rows` rows, checked. AssertionError if an answer is wrong or a process fails.
 
     `network` as Pool takes it. `step`: rows that CrypTen gets at a time (0: all). On `cuda` without a network all are
-    threads of this process on the one GPU, warmed up on a slice: compiled kernels and pinned memory follow from sizes.
+    threads of this process on the one GPU. Outside the clock a run on a slice warms all up: a node that serves queries has
+    its libraries, memory and kernels.
     """
     if op in peer.OPERATIONS:
         return _measured(op, rows, peer.run(op, rows, parties, step or rows), 0)
     run = _case_sum if op == "casesum" else _operation
     if device == "cuda" and not network:
-        from tests.bench.columns import SLICE
         from tests.one_process import Crew
 
         one = Crew(parties)
         run(one, op, min(rows, SLICE), device)
         return _measured(op, rows, run(one, op, rows, device), one.dealer_peak)
     with pool(parties, network) if network else pool(parties) as crew:
-        run(crew, op, min(rows, WARM), device)
+        run(crew, op, min(rows, SLICE), device)
         return _measured(op, rows, run(crew, op, rows, device), crew.dealer_peak)
 
 

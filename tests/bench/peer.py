@@ -58,6 +58,7 @@ def _main(op: str, rows: int, step: int) -> dict[str, Any]:
     from crypten.config import cfg  # isort: skip
     from crypten.mpc.provider import TTPServer  # isort: skip
 
+    from tests.bench.columns import SLICE
     from tests.parties import peak_rss
 
     cfg.mpc.provider, cfg.communicator.verbose = "TTP", True
@@ -65,7 +66,7 @@ def _main(op: str, rows: int, step: int) -> dict[str, Any]:
         TTPServer()
         return {"peak_rss_bytes": peak_rss()}
     crypten.init()
-    _timed(op, 1024, step)
+    _timed(op, min(rows, SLICE), step)
     answer = _timed(op, rows, step)
     crypten.uninit()
     return answer
