@@ -46,7 +46,7 @@ from sdh.schema import Kind
 WORD = 8
 SLICE = 1 << 20
 """Rows of a slice (executors/slices.py)."""
-CHUNKS = 64 << 20
+CHUNKS = 96 << 20
 QUOTIENT = 512
 """Bytes of a division on shares, a row."""
 
