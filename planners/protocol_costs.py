@@ -43,10 +43,10 @@ class Machine:
     where protocols or machine are others.
     """
 
-    round: int = 700_000_000
-    sent: int = 4_500
+    round: int = 560_000_000
+    sent: int = 3_300
     dealt: int = 600
-    word: int = 4_500
+    word: int = 4_400
 
 
 HERE = Machine()
