@@ -108,8 +108,8 @@ def evaluate(arity: int, outputs: int, masks: Any, dealt: Any, opened: Any, *, f
     share = {frozenset([index]): mask for index, mask in enumerate(masks)}
     share |= dict(zip(plan(arity, outputs).monomials, dealt, strict=True))
     public = {frozenset([index]): value for index, value in enumerate(opened)}
-    for made, rest, last in steps.public:
-        public[made] = public[rest] & opened[last]
+    for made, before, last in steps.public:
+        public[made] = public[before] & opened[last]
     found = []
     for terms in steps.targets:
         total: Any = None
