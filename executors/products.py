@@ -72,11 +72,11 @@ class Schedule:
     """How a party works the outputs out, step by step.
 
     public: products of opened variables, each an earlier one (or variable) and one more variable. targets: for each
-    output its terms (product of masks or None, public product or None): their XOR.
+    output its terms (product of masks, public product; either may be empty): their XOR.
     """
 
     public: tuple[tuple[frozenset[int], frozenset[int], int], ...]
-    targets: tuple[tuple[tuple[frozenset[int] | None, frozenset[int] | None], ...], ...]
+    targets: tuple[tuple[tuple[frozenset[int], frozenset[int]], ...], ...]
 
 
 @cache
@@ -85,7 +85,7 @@ def schedule(arity: int, outputs: int, *, first: bool) -> Schedule:
     public: dict[frozenset[int], tuple[frozenset[int], frozenset[int], int]] = {}
     targets = []
     for target in plan(arity, outputs).targets:
-        terms: list[tuple[frozenset[int] | None, frozenset[int] | None]] = []
+        terms: list[tuple[frozenset[int], frozenset[int]]] = []
         for product in target:
             for size in range(0 if first else 1, len(product) + 1):
                 for part in combinations(sorted(product), size):
@@ -94,7 +94,7 @@ def schedule(arity: int, outputs: int, *, first: bool) -> Schedule:
                     for stop in range(2, len(members) + 1):
                         made = frozenset(members[:stop])
                         public.setdefault(made, (made, frozenset(members[:stop - 1]), members[stop - 1]))
-                    terms.append((hidden or None, rest or None))
+                    terms.append((hidden, rest))
         targets.append(tuple(terms))
     return Schedule(tuple(public.values()), tuple(targets))
 
@@ -114,7 +114,7 @@ def evaluate(arity: int, outputs: int, masks: Any, dealt: Any, opened: Any, *, f
     for terms in steps.targets:
         total: Any = None
         for hidden, rest in terms:
-            term = public[rest] if hidden is None else share[hidden] if rest is None else share[hidden] & public[rest]
+            term = public[rest] if not hidden else share[hidden] if not rest else share[hidden] & public[rest]
             total = term if total is None else total ^ term
         found.append(total)
     return found
