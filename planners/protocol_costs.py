@@ -15,7 +15,7 @@ from sdh.planners.comparing import LOCAL, Compared, Network, choose
 from sdh.planners.comparing import sign as sign_bits
 from sdh.planners.comparing import zero as zero_bits
 
-CHUNK, WINDOW, FEW, SLICE, DIVIDED = 1 << 18, 3, 1 << 12, 1 << 20, 1 << 15
+CHUNK, WINDOW, FEW, SLICE, DIVIDED = 1 << 18, 3, 1 << 12, 1 << 20, 1 << 16
 """As the executors have them: values of a chunk, chunks under way at a time, rows below which widths are merged; rows of a
 slice of what is aggregated, and of what is divided."""
 
