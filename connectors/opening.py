@@ -44,8 +44,10 @@ SETTINGS: Mapping[str, object] = {
     "arrow_large_buffer_size": False,
     "arrow_lossless_conversion": False,
     "produce_arrow_string_view": False,
+    "disabled_optimizers": "common_subexpressions",
 }
-"""What changes the meaning or the Arrow types of a fragment: pinned to DuckDB's defaults, part of the plan's digest."""
+"""What changes the meaning or the Arrow types of a fragment: pinned to DuckDB's defaults, part of the plan's digest. Common
+subexpressions are left where they stand: DuckDB would take them out of TRY, and fail where a row is not in the result."""
 
 _LOCKED_DOWN: Mapping[str, object] = {
     "autoload_known_extensions": False,

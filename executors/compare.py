@@ -102,7 +102,8 @@ def _chunked(session: Session, what: str, values: Sequence[tuple[Shared, int]]) 
         part = [column[start:start + step] for column in columns]
         jobs.append(Job((what, widths, tree, len(part[0])), partial(compare_chunk, session, what, part, widths, tree)))
     chunks = session.interleave(jobs)
-    return chunks[0] if len(chunks) == 1 else [concat(parts) for parts in zip(*chunks, strict=True)]
+    # a list of the caller's own: a trace gives the same outcome for every chunk of one shape
+    return list(chunks[0]) if len(chunks) == 1 else [concat(parts) for parts in zip(*chunks, strict=True)]
 
 
 def compare_chunk(session: Session, what: str, columns: list[Tensor], widths: tuple[int, ...], tree: Tree) -> Rounds[list[Bits]]:

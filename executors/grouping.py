@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -21,12 +22,15 @@ from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero_many
 from sdh.executors.evaluate import Scope, as_number, evaluate, number, truth
 from sdh.executors.inputs import shared_value
+from sdh.executors.key_limbs import Coded, extreme_limbs, extreme_shape, extreme_text
 from sdh.executors.permute import permute
 from sdh.executors.runtime import Session
 from sdh.executors.scan import same_segment, segmented_extreme, tournament
 from sdh.executors.shares import Shared, raw
+from sdh.executors.text_extremes import Candidates, best_of_all, best_of_groups
 from sdh.executors.values import Clear, Number, Relation, Text, Truth, Value, false_of, joined, null_of
 from sdh.planners.expressions import Expression
+from sdh.planners.key_limbs import Limbs
 from sdh.planners.logical import Call
 from sdh.planners.physical import Aggregate, groups_bound
 from sdh.planners.ranges import Range, range_of
@@ -42,12 +46,14 @@ class _Cell:
 
 
 @dataclass(slots=True)
-class _Columns:
+class Weighed:
     """What is computed of every row of a cell: counts by weight bit, sums, extremes."""
 
     weights: list[Bits | None] = field(default_factory=list)
     sums: dict[int, Tensor] = field(default_factory=dict)
     extremes: dict[int, tuple[Tensor, Bits | None]] = field(default_factory=dict)
+    texts: dict[int, Coded] = field(default_factory=dict)
+    """Extremes of several limbs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +78,27 @@ class Partial:
     counts: list[Tensor]
     sums: dict[int, Tensor]
     extremes: dict[int, tuple[Tensor, Bits]]
+    texts: dict[int, Candidates]
 
 
 def aggregate_slice(node: Aggregate, scope: Scope) -> list[Partial]:
     """Of a slice of the input, by cell."""
     session, found = scope.session, []
     for cell in _cells(node, scope):
-        columns = _weigh(node, cell, scope)
+        columns = weigh(node.calls, cell.rows, scope)
         counts = [count.sum(0).reshape(1) for count in _counts(session, columns, scope)]
         sums = {i: share.sum(0).reshape(1) for i, share in columns.sums.items()}
         extremes = {i: _extreme(node, i, share, null, scope) for i, (share, null) in columns.extremes.items()}
-        found.append(Partial(replace(cell, rows=None), counts, sums, extremes))
+        texts = {i: best_of_all(session, some_row(candidates(node.calls[i], text), text.shape, scope))
+                 for i, text in columns.texts.items()}  # fmt: skip
+        found.append(Partial(replace(cell, rows=None), counts, sums, extremes, texts))
     return found
 
 
 def aggregate_slices(node: Aggregate, parts: Sequence[Sequence[Partial]], scope: Scope) -> Relation:
     """One row per cell: keys, then calls. An ungrouped aggregate is always there. `scope` has no rows of its own."""
     cells = [_merged(node, list(partials), scope) for partials in zip(*parts, strict=True)]
-    found = [_result(node, cell.counts, cell.sums, cell.extremes, None, scope) for cell in cells]
+    found = [_result(node, cell.counts, cell.sums, cell.extremes, cell.texts, None, scope) for cell in cells]
     return _together(node, [cell.cell for cell in cells], found, scope)
 
 
@@ -100,12 +109,13 @@ def _merged(node: Aggregate, parts: list[Partial], scope: Scope) -> Partial:
     sums = {i: torch.cat([part.sums[i] for part in parts]).sum(0).reshape(1) for i in parts[0].sums}
     extremes = {i: _extreme(node, i, torch.cat([part.extremes[i][0] for part in parts]),
                             bits.concat([part.extremes[i][1] for part in parts]), scope) for i in parts[0].extremes}  # fmt: skip
-    return Partial(parts[0].cell, counts, sums, extremes)
+    texts = {i: best_of_all(scope.session, reduce(Candidates.then, [part.texts[i] for part in parts])) for i in parts[0].texts}
+    return Partial(parts[0].cell, counts, sums, extremes, texts)
 
 
 def _extreme(node: Aggregate, i: int, share: Tensor, null: Bits | None, scope: Scope) -> tuple[Tensor, Bits]:
     call = node.calls[i]
-    value, none = tournament(scope.session, share, null, _width(call, scope), call.function == "max")
+    value, none = tournament(scope.session, share, null, extreme_width(call, scope), call.function == "max")
     return raw(value), none
 
 
@@ -113,7 +123,7 @@ def aggregate(node: Aggregate, scope: Scope, parties: tuple[str, ...]) -> Relati
     """One row per group (and cell) where an owner knows keys: keys, then calls."""
     session = scope.session
     cells = _cells(node, scope)
-    weighed = [_weigh(node, cell, scope) for cell in cells]
+    weighed = [weigh(node.calls, cell.rows, scope) for cell in cells]
     counts = [_counts(session, columns, scope) for columns in weighed]
     owner = parties.index(node.party)
     slots = groups_bound(node)
@@ -184,20 +194,23 @@ def _equalities(value: Number, range_: Range, scope: Scope) -> list[tuple[int | 
 # --- what each row weighs ------------------------------------------------------------------------
 
 
-def _weigh(node: Aggregate, cell: _Cell, scope: Scope) -> _Columns:
-    """weights[0] is the cell's rows; weights[1 + i] the rows that call i counts. Equal arguments are evaluated once."""
-    columns = _Columns([cell.rows])
-    arguments = dict.fromkeys(argument for call in node.calls for argument in call.arguments)
+def weigh(calls: Sequence[Call], rows: Bits | None, scope: Scope) -> Weighed:
+    """weights[0] is the rows; weights[1 + i] those that call i counts. Equal arguments are evaluated once."""
+    columns = Weighed([rows])
+    arguments = dict.fromkeys(argument for call in calls for argument in call.arguments)
     values = {argument: evaluate(argument, scope) for argument in arguments}
     weights: dict[tuple[Expression | None, Expression | None], Bits | None] = {}
-    for call in node.calls:
+    for call in calls:
         counted = next((a for a in call.arguments if null_of(values[a], scope.session) is not None), None)
         if (call.filter, counted) not in weights:
-            weights[call.filter, counted] = _weight(cell.rows, call.filter, None if counted is None else values[counted], scope)
+            weights[call.filter, counted] = weight_of(rows, call.filter, None if counted is None else values[counted], scope)
         columns.weights.append(weights[call.filter, counted])
-    for i, (call, weight) in enumerate(zip(node.calls, columns.weights[1:], strict=True)):
+    for i, (call, weight) in enumerate(zip(calls, columns.weights[1:], strict=True)):
         if call.function in ("sum", "sum_count"):
             columns.sums[i] = as_number(values[call.arguments[0]], scope).share
+        elif call.function in ("min", "max") and call.output.type.kind is Kind.VARCHAR:
+            columns.texts[i] = extreme_limbs(call.arguments[0], values[call.arguments[0]], scope, weight,
+                                             call.function == "max")  # fmt: skip
         elif call.function in ("min", "max"):
             null = None if weight is None else bits.not_(scope.session, weight)
             columns.extremes[i] = (as_number(values[call.arguments[0]], scope).share, null)
@@ -205,7 +218,7 @@ def _weigh(node: Aggregate, cell: _Cell, scope: Scope) -> _Columns:
     return columns
 
 
-def _weight(rows: Bits | None, condition: Expression | None, counted: Value | None, scope: Scope) -> Bits | None:
+def weight_of(rows: Bits | None, condition: Expression | None, counted: Value | None, scope: Scope) -> Bits | None:
     weight = rows
     if condition is not None:
         weight = _both(weight, truth(condition, scope).true, scope)
@@ -213,7 +226,7 @@ def _weight(rows: Bits | None, condition: Expression | None, counted: Value | No
     return weight if null is None else _both(weight, bits.not_(scope.session, null), scope)
 
 
-def _weigh_sums(columns: _Columns, session: Session) -> None:
+def _weigh_sums(columns: Weighed, session: Session) -> None:
     """What a row that does not count has to add becomes 0."""
     pairs = [(i, weight) for i in columns.sums if (weight := columns.weights[1 + i]) is not None]
     weighed = mux_many(session, [(weight, [columns.sums[i]]) for i, weight in pairs]) if pairs else []
@@ -225,7 +238,7 @@ def _both(a: Bits | None, b: Bits, scope: Scope) -> Bits:
     return b if a is None else bits.and_(scope.session, a, b)
 
 
-def _counts(session: Session, columns: _Columns, scope: Scope) -> list[Tensor]:
+def _counts(session: Session, columns: Weighed, scope: Scope) -> list[Tensor]:
     """Each weight as 0 or 1 in the ring; equal weights once."""
     distinct = {id(weight): weight for weight in columns.weights if weight is not None}
     ring = dict(zip(distinct, to_arithmetic_many(session, list(distinct.values())), strict=True)) if distinct else {}
@@ -236,20 +249,22 @@ def _counts(session: Session, columns: _Columns, scope: Scope) -> list[Tensor]:
 
 
 def _grouped(
-    node: Aggregate, columns: _Columns, counts: list[Tensor], groups: _Groups, exists: Bits, owner: int, slots: int, scope: Scope
+    node: Aggregate, columns: Weighed, counts: list[Tensor], groups: _Groups, exists: Bits, owner: int, slots: int, scope: Scope
 ) -> Relation:
     """1. Sort by the owner's permutation. 2. Prefix sums; extremes by segment. 3. Group ends to the front. 4. Subtract."""
     session = scope.session
     distinct = list({id(count): count for count in counts}.values())
     place = {id(count): i for i, count in enumerate(distinct)}
-    ring = [*distinct, *columns.sums.values(), *(share for share, _ in columns.extremes.values())]
+    texts = [share for coded in columns.texts.values() for share in coded.shares]
+    ring = [*distinct, *columns.sums.values(), *(share for share, _ in columns.extremes.values()), *texts]
     flags = [null for _, null in columns.extremes.values() if null is not None]
     record: list[Shared | Bits] = [*ring, *flags]
     moved = permute(session, owner, groups.order, record, scope.rows, keeps_all=True)
     added = [torch.cumsum(raw(part), 0) for part in moved[: len(distinct) + len(columns.sums)] if not isinstance(part, Bits)]
     best = _segmented(node, columns, moved, len(added), len(ring), groups, owner, scope)
-    ends = permute(session, owner, groups.last, [*added, *best], slots)
-    sums = [_differences(raw(part)) for part in ends[: len(added)] if not isinstance(part, Bits)]
+    found = _segmented_texts(node, columns, moved[len(ring) - len(texts) : len(ring)], groups, owner, scope)
+    ends = permute(session, owner, groups.last, [*added, *best, *(limb for one in found for limb in one.limbs)], slots)
+    sums = [differences(raw(part)) for part in ends[: len(added)] if not isinstance(part, Bits)]
     counted = [sums[place[id(count)]] for count in counts]
     by_call = dict(zip(columns.sums, sums[len(distinct) :], strict=True))
     extremes: dict[int, tuple[Tensor, Bits]] = {}
@@ -258,12 +273,14 @@ def _grouped(
         value, none = rest[2 * position], rest[2 * position + 1]
         assert isinstance(none, Bits)
         extremes[i] = (raw(value), none)
-    return _result(node, counted, by_call, extremes, exists, scope)
+    limbs = iter([raw(part) for part in rest[2 * len(extremes) :] if not isinstance(part, Bits)])
+    placed = [replace(one, limbs=tuple(next(limbs) for _ in one.limbs)) for one in found]
+    return _result(node, counted, by_call, extremes, dict(zip(columns.texts, placed, strict=True)), exists, scope)
 
 
 def _segmented(
     node: Aggregate,
-    columns: _Columns,
+    columns: Weighed,
     moved: Sequence[Shared | Bits],
     first: int,
     flags: int,
@@ -283,17 +300,42 @@ def _segmented(
             assert isinstance(none, Bits)
         assert not isinstance(share, Bits)
         call = node.calls[i]
-        found += segmented_extreme(scope.session, share, none, same, _width(call, scope), call.function == "max")
+        found += segmented_extreme(scope.session, share, none, same, extreme_width(call, scope), call.function == "max")
     return found
 
 
-def _differences(share: Tensor) -> Tensor:
+def _segmented_texts(
+    node: Aggregate, columns: Weighed, moved: Sequence[Shared | Bits], groups: _Groups, owner: int, scope: Scope
+) -> list[Candidates]:
+    if not columns.texts:
+        return []
+    same = same_segment(scope.session, owner, groups.segment, scope.rows)
+    limbs = iter([raw(part) for part in moved if not isinstance(part, Bits)])
+    return [best_of_groups(scope.session, candidates(node.calls[i], coded, [next(limbs) for _ in coded.shares]), same)
+            for i, coded in columns.texts.items()]  # fmt: skip
+
+
+def candidates(call: Call, coded: Coded, limbs: Sequence[Tensor] = ()) -> Candidates:
+    """The rows of a text's extreme, or others of its shape."""
+    return Candidates(tuple(limbs) or coded.shares, tuple(width for _, width in coded.limbs), call.function == "max")
+
+
+def some_row(found: Candidates, shape: Limbs, scope: Scope) -> Candidates:
+    """The candidates, or of no rows one that is no value."""
+    if found.rows:
+        return found
+    blank = 0 if found.greatest else shape.tops[0] + 1
+    first = torch.full((1,), blank if scope.session.rank == 0 else 0, dtype=torch.int64, device=scope.session.device)
+    return replace(found, limbs=(first, *(torch.zeros_like(first) for _ in found.limbs[1:])))
+
+
+def differences(share: Tensor) -> Tensor:
     out = share.clone()
     out[1:] -= share[:-1]
     return out
 
 
-def _width(call: Call, scope: Scope) -> int:
+def extreme_width(call: Call, scope: Scope) -> int:
     return min(64, range_of(call.arguments[0], scope.columns).bits)
 
 
@@ -302,6 +344,7 @@ def _result(
     counts: list[Tensor],
     sums: dict[int, Tensor],
     extremes: dict[int, tuple[Tensor, Bits]],
+    texts: dict[int, Candidates],
     exists: Bits | None,
     scope: Scope,
 ) -> Relation:
@@ -316,6 +359,9 @@ def _result(
             found[call.output.number] = Number(sums[i], None if call.function == "sum_count" else none[1 + i])
         elif i in extremes:
             found[call.output.number] = Number(*extremes[i])
+        elif i in texts:
+            shape = extreme_shape(call.arguments[0], scope)
+            found[call.output.number] = extreme_text(shape, texts[i].limbs, texts[i].greatest, session)
         else:
             found[call.output.number] = Number(counts[1 + i])
     valid = None

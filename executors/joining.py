@@ -1,34 +1,82 @@
-"""Joins of relations on shares: all pairs, or alignment by keys that owners know."""
+"""Joins of relations on shares: all pairs, alignment by keys that owners know, or both sides sorted together."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sdh.errors import InternalError
-from sdh.executors import bits
+from sdh.executors import bits, sort_merge
 from sdh.executors.align import Side, align
+from sdh.executors.arithmetic import mux_many, to_arithmetic
 from sdh.executors.bits import Bits
-from sdh.executors.evaluate import Scope, holds
+from sdh.executors.compare import less
+from sdh.executors.evaluate import Scope, holds, operand_of, truth
 from sdh.executors.predicates import equality_width
 from sdh.executors.runtime import Session
+from sdh.executors.shares import Shared as Share
+from sdh.executors.shares import raw
 from sdh.executors.text import LENGTH_WIDTH, TEXT_WIDTH, words_for
-from sdh.executors.values import Clear, Relation, flatten, repeat_rows, repeated, unflatten
-from sdh.planners.expressions import Field
-from sdh.planners.physical import Align, NestedLoop, traits
-from sdh.planners.ranges import Shared, scale_of
+from sdh.executors.values import (
+    Clear,
+    Number,
+    Relation,
+    Text,
+    Truth,
+    Value,
+    columns_of,
+    false_of,
+    flatten,
+    null_of,
+    repeat_rows,
+    repeated,
+    unflatten,
+)
+from sdh.planners.expressions import Expression, Field
+from sdh.planners.physical import Align, NestedLoop, SortMerge, carried, key_limbs, traits
+from sdh.planners.ranges import Columns, Shared, scale_of
 from sdh.schema import Kind
+
+# --- all pairs -----------------------------------------------------------------------------------
 
 
 def nested_loop(session: Session, node: NestedLoop, left: Relation, right: Relation, errors: list[Bits]) -> Relation:
-    """All pairs, the left's row outermost. Copying shares is local; the condition costs what it costs a pair."""
-    a, b = _spread(left, right.slots, each=True), _spread(right, left.slots, each=False)
+    """All pairs, or of other kinds the left's rows, by what the pairs of each say.
+
+    Copying shares is local; the condition costs what it costs a pair.
+    """
+    if node.kind == "INNER":
+        pairs = _pairs(session, left, right, left_outermost=True)
+        return _met(session, node.condition, pairs, _ranges(node), errors)
+    kept = {number: value for number, value in right.columns.items() if number in carried(node)}
+    pairs = _pairs(session, left, Relation(right.slots, right.valid, kept), left_outermost=False)
+    if node.kind == "MARK":
+        return _marked(session, node, left, pairs, right.slots, errors)
+    found = _met(session, node.condition, pairs, _ranges(node), errors).valid
+    met = bits.constant(session, pairs.slots, True) if found is None else found
+    if node.kind == "SINGLE":
+        return _single(session, left, pairs, met, right, errors)
+    return _kept(session, node.kind, left, _any(session, met, left.slots, right.slots))
+
+
+def _pairs(session: Session, left: Relation, right: Relation, *, left_outermost: bool) -> Relation:
+    a = _spread(left, right.slots, each=left_outermost)
+    b = _spread(right, left.slots, each=not left_outermost)
     real = a.real if b.real is None else b.real if a.real is None else a.real & b.real
-    pairs = Relation(a.slots, _both(session, a.valid, b.valid), a.columns | b.columns, a.clear | b.clear, real)
-    if node.condition is None:
-        return pairs
-    scope = Scope(session, pairs, traits(node).ranges, errors)
-    return pairs.with_valid(holds(node.condition, scope))
+    return Relation(a.slots, _both(session, a.valid, b.valid), a.columns | b.columns, a.clear | b.clear, real)
+
+
+def _met(session: Session, condition: Expression | None, rows: Relation, ranges: Columns, errors: list[Bits]) -> Relation:
+    return rows if condition is None else rows.with_valid(holds(condition, Scope(session, rows, ranges, errors)))
+
+
+def _ranges(node: NestedLoop | Align | SortMerge) -> dict[int, Shared]:
+    """Of both sides' columns, as a condition reads them."""
+    first, second = (node.left, node.right) if isinstance(node, NestedLoop) else (node.probe, node.build)
+    return traits(first).ranges | traits(second).ranges
 
 
 def _both(session: Session, a: Bits | None, b: Bits | None) -> Bits | None:
@@ -51,7 +99,83 @@ def _spread(relation: Relation, times: int, *, each: bool) -> Relation:
     return Relation(relation.slots * times, valid, columns, clear, real)
 
 
-def align_rows(session: Session, node: Align, probe: Relation, build: Relation, parties: tuple[str, ...]) -> Relation:
+def _any(session: Session, found: Bits, rows: int, times: int) -> Bits:
+    """The OR over `times` blocks of `rows` rows: halves, ceil(log2(times)) rounds."""
+    return _halved(session, found, rows, times, partial(bits.or_, session))
+
+
+def _halved(session: Session, found: Bits, rows: int, times: int, meet: Callable[[Bits, Bits], Bits]) -> Bits:
+    if not times:
+        return bits.constant(session, rows, False)
+    while times > 1:
+        half = times // 2
+        first, second = (bits.slice_(found, part * half * rows, (part + 1) * half * rows) for part in range(2))
+        rest = bits.slice_(found, 2 * half * rows, times * rows)
+        found, times = bits.concat([meet(first, second), rest]), times - half
+    return found
+
+
+def _kept(session: Session, kind: str, left: Relation, met: Bits) -> Relation:
+    """The left's rows that are in `met` (SEMI), or are not (ANTI). Rows that are not valid are not in it."""
+    if kind == "SEMI":
+        return left.with_valid(met)
+    return left.with_valid(bits.not_(session, met) if left.valid is None else bits.xor(left.valid, met))
+
+
+def _marked(session: Session, node: NestedLoop, left: Relation, pairs: Relation, times: int, errors: list[Bits]) -> Relation:
+    """TRUE where a pair is; FALSE where none is TRUE or NULL."""
+    assert node.mark is not None
+    if node.condition is None or not node.mark.nullable:
+        found = _met(session, node.condition, pairs, _ranges(node), errors).valid
+        met = bits.constant(session, pairs.slots, True) if found is None else found
+        return _with_mark(left, node.mark, Truth(_any(session, met, left.slots, times)))
+    value = truth(node.condition, Scope(session, pairs, _ranges(node), errors))
+    true, possible = value.true, bits.not_(session, false_of(value, session))
+    if pairs.valid is not None:
+        true, possible = bits.and_many(session, [(true, pairs.valid), (possible, pairs.valid)])
+    none = bits.not_(session, _any(session, possible, left.slots, times))
+    return _with_mark(left, node.mark, Truth(_any(session, true, left.slots, times), none))
+
+
+def _with_mark(left: Relation, mark: Field, value: Truth) -> Relation:
+    return Relation(left.slots, left.valid, left.columns | {mark.number: value}, left.clear, left.real)
+
+
+def _single(session: Session, left: Relation, pairs: Relation, met: Bits, right: Relation, errors: list[Bits]) -> Relation:
+    """The right row that meets the condition, or NULL; two are an error. At most one counts, so sums and XORs find it."""
+    rows, times = left.slots, right.slots
+    if times > 1:
+        count = raw(to_arithmetic(session, met)).reshape(times, rows).sum(0)
+        one = torch.full_like(count, 1 if session.rank == 0 else 0)
+        errors.append(less(session, one, count, times.bit_length() + 1))
+    values = {number: pairs.columns[number] for number in right.columns}
+    found = {number: _chosen(session, value, met, rows, times) for number, value in values.items()}
+    return Relation(rows, left.valid, left.columns | found, left.clear, left.real)
+
+
+def _chosen(session: Session, value: Value, met: Bits, rows: int, times: int) -> Value:
+    """Of a column of pairs the value of the pair that is met, else NULL."""
+    if isinstance(value, Truth):
+        true, false = bits.and_many(session, [(value.true, met), (false_of(value, session), met)])
+        return Truth(_folded(session, true, rows, times), _folded(session, false, rows, times))
+    null = null_of(value, session)
+    there = met if null is None else bits.and_(session, met, bits.not_(session, null))
+    shares = [value.share] if isinstance(value, Number) else list(value.words)
+    words = [raw(part).reshape(times, rows).sum(0) for part in mux_many(session, [(met, shares)])[0]]
+    none = bits.not_(session, _folded(session, there, rows, times))
+    return Number(words[0], none) if isinstance(value, Number) else Text(tuple(words), none)
+
+
+def _folded(session: Session, found: Bits, rows: int, times: int) -> Bits:
+    """The XOR over `times` blocks of `rows` rows: local."""
+    return _halved(session, found, rows, times, bits.xor)
+
+
+# --- by key --------------------------------------------------------------------------------------
+
+
+def align_rows(session: Session, node: Align, probe: Relation, build: Relation, parties: tuple[str, ...],
+               errors: list[Bits]) -> Relation:
     """The probe's rows, each with the build row of equal key: valid where there is one that is valid itself."""
     probe_rank, build_rank = parties.index(node.probe_party), parties.index(node.build_party)
     a, b = traits(node.probe).ranges, traits(node.build).ranges
@@ -62,7 +186,8 @@ def align_rows(session: Session, node: Align, probe: Relation, build: Relation, 
         Side(rank, relation.slots, None if keys is None else keys[0], None if keys is None else keys[1])
         for rank, relation, keys in ((probe_rank, probe, at_probe), (build_rank, build, at_build))
     ]
-    record = flatten(build.columns) + ([] if build.valid is None else [build.valid])
+    brought = _brought(node, build)
+    record = flatten(brought) + ([] if build.valid is None else [build.valid])
     match, payload = align(session, sides[0], sides[1], widths, record)
     if build.valid is not None:
         last = payload[-1]
@@ -70,8 +195,109 @@ def align_rows(session: Session, node: Align, probe: Relation, build: Relation, 
             raise InternalError("The build side's validity came back as a number.")
         match = last
     valid = match if probe.valid is None else bits.and_(session, match, probe.valid)
-    columns = probe.columns | unflatten(build.columns, payload)
-    return Relation(probe.slots, valid, columns, probe.clear, probe.real)
+    nulls = [(null_of(probe.columns[a.number], session), null_of(build.columns[b.number], session)) for a, b in node.pairs]
+    return _outcome(session, node, probe, build, valid, unflatten(brought, payload), nulls, errors)
+
+
+def sort_merge_rows(session: Session, node: SortMerge, probe: Relation, build: Relation, errors: list[Bits]) -> Relation:
+    """The same of keys on shares, whoever knows them."""
+    scopes = [Scope(session, relation, traits(part).ranges, errors)
+              for relation, part in ((probe, node.probe), (build, node.build))]
+    widths = [width for pair in node.pairs for _, width in key_limbs(pair, traits(node.probe), traits(node.build))]
+    keys = [[_limbs(node, pair, side, scope) for pair in node.pairs] for side, scope in enumerate(scopes)]
+    nulls = [(one[1], two[1]) for one, two in zip(*keys, strict=True)]
+    sides = [_side(session, relation, key) for key, relation in zip(keys, (probe, build), strict=True)]
+    brought = _brought(node, build)
+    match, payload = sort_merge.sort_merge(session, sides[0], sides[1], widths, flatten(brought))
+    return _outcome(session, node, probe, build, match, unflatten(brought, payload), nulls, errors)
+
+
+def _side(session: Session, relation: Relation, key: list[tuple[list[Share], Bits | None]]) -> sort_merge.Side:
+    """The limbs, 0 where a row cannot match: what stands under NULL and in rows that are not there might not fit them."""
+    limbs, usable = [limb for part, _ in key for limb in part], _usable(session, relation, [null for _, null in key])
+    return sort_merge.Side(limbs if usable is None else mux_many(session, [(usable, limbs)])[0], usable)
+
+
+def _limbs(node: SortMerge, pair: tuple[Expression, Expression], side: int, scope: Scope) -> tuple[list[Share], Bits | None]:
+    """One side's limbs of a key, none below 0, and where it is NULL."""
+    limbs = key_limbs(pair, traits(node.probe), traits(node.build))
+    value = operand_of(pair[side], pair[1 - side], scope).value
+    if isinstance(value, Text):
+        missing = len(limbs) - len(value.words)
+        zero = torch.zeros_like(value.words[0])
+        return [*value.words[:-1], *[zero] * missing, value.words[-1]], value.null
+    assert isinstance(value, Number)
+    [(low, _)] = limbs
+    return [value.share - scope.constant(low)], value.null
+
+
+def _usable(session: Session, relation: Relation, nulls: list[Bits | None]) -> Bits | None:
+    """Rows that are there and whose key has no NULL."""
+    found = relation.valid
+    for null in nulls:
+        found = found if null is None else _both(session, found, bits.not_(session, null))
+    return found
+
+
+def _brought(node: Align | SortMerge, build: Relation) -> dict[int, Value]:
+    return {number: value for number, value in build.columns.items() if number in carried(node)}
+
+
+def _outcome(session: Session, node: Align | SortMerge, probe: Relation, build: Relation, met: Bits, brought: dict[int, Value],
+             nulls: list[tuple[Bits | None, Bits | None]], errors: list[Bits]) -> Relation:
+    """What a kind of join makes of the rows that met one, with what it brought. A further condition decides the match."""
+    both = Relation(probe.slots, met, probe.columns | brought, probe.clear, probe.real)
+    both = _met(session, node.condition, both, _ranges(node), errors)
+    assert both.valid is not None
+    match node.kind:
+        case "INNER":
+            return both
+        case "SEMI" | "ANTI":
+            return _kept(session, node.kind, probe, both.valid)
+        case "MARK":
+            assert node.mark is not None
+            unknown = _unknown(session, probe, build, nulls[0]) if node.mark.nullable else None
+            return _with_mark(probe, node.mark, _mark(session, both.valid, unknown))
+        case _:
+            columns = probe.columns | _padded(session, brought, both.valid)
+            return Relation(probe.slots, probe.valid, columns, probe.clear, probe.real)
+
+
+def _mark(session: Session, met: Bits, unknown: Bits | None) -> Truth:
+    if unknown is None:
+        return Truth(met)
+    [none] = bits.and_many(session, [(bits.not_(session, met), bits.not_(session, unknown))])
+    return Truth(met, none)
+
+
+def _unknown(session: Session, probe: Relation, build: Relation, nulls: tuple[Bits | None, Bits | None]) -> Bits:
+    """Where the key is NULL for some build row: it is NULL itself and there is a row, or a row's key is NULL."""
+    own, theirs = nulls
+    found = bits.constant(session, probe.slots, False)
+    if own is not None:
+        there = bits.constant(session, build.slots, True) if build.valid is None else build.valid
+        found = bits.and_(session, own, bits.repeat(bits.all_or(session, there), probe.slots))
+    if theirs is not None:
+        some = theirs if build.valid is None else bits.and_(session, theirs, build.valid)
+        found = bits.or_(session, found, bits.repeat(bits.all_or(session, some), probe.slots))
+    return found
+
+
+def _padded(session: Session, brought: dict[int, Value], met: Bits) -> dict[int, Value]:
+    """The columns, NULL where there is no match: one AND for each bit of theirs, all in one round."""
+    none, flags = bits.not_(session, met), list[Bits]()
+    for value in brought.values():
+        flags += [part for part in columns_of(value) if isinstance(part, Bits)]
+    kept = iter(bits.and_many(session, [(flag, met) for flag in flags]))
+    found: dict[int, Value] = {}
+    for number, value in brought.items():
+        if isinstance(value, Truth):
+            true = next(kept)
+            found[number] = Truth(true, bits.xor(true, met) if value.false is None else next(kept))
+            continue
+        null = none if value.null is None else bits.xor(next(kept), none)
+        found[number] = Number(value.share, null) if isinstance(value, Number) else Text(value.words, null)
+    return found
 
 
 def _widths(pair: tuple[Field, Field], a: dict[int, Shared], b: dict[int, Shared]) -> list[int]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors import bits
-from sdh.executors.arithmetic import mux_many
+from sdh.executors.arithmetic import mux_many, to_arithmetic_many
 from sdh.executors.bits import Bits
 from sdh.executors.divide import significand
 from sdh.executors.evaluate import Scope, either_null, number
@@ -34,3 +34,22 @@ def divided(e: Expression, scope: Scope) -> tuple[list[Tensor], list[Bits]]:
         usable, *flags = bits.and_many(session, [(bit, present) for bit in (usable, *flags)])
     [words] = mux_many(session, [(usable, [found.mantissa, found.exponent])])
     return [raw(one) for one in words], [scope.bit(False) if null is None else null, *flags]
+
+
+def ordered(e: Expression, scope: Scope) -> tuple[tuple[Tensor, Tensor], Bits]:
+    """Two limbs in DuckDB's order of DOUBLE, -inf .. inf, nan, and where it is NULL (there anything stands under it).
+
+    The first is 128 for 0, 128 +- (exponent + 120) for others, 1 and 255 for infinities, 256 for nan; the second is the
+    mantissa without its leading one, counted down where negative. Quotients that round to one DOUBLE are told apart.
+    """
+    session = scope.session
+    [mantissa, exponent], [null, negative, no_divisor, no_dividend] = divided(e, scope)
+    nan = bits.and_(session, no_divisor, no_dividend)
+    infinite = bits.xor(no_divisor, nan)
+    usable = bits.not_(session, bits.xor(bits.xor(no_divisor, no_dividend), nan))
+    below = bits.and_(session, infinite, negative)
+    real, inf, lowest, none = (raw(one) for one in to_arithmetic_many(session, [usable, infinite, below, nan]))
+    size, rest = exponent + 120 * real, mantissa - (real << 56)
+    [twice, mirrored] = mux_many(session, [(negative, [2 * size, 2 * rest - ((1 << 56) - 1) * real])])[0]
+    first = scope.constant(128) + size - raw(twice) + 127 * inf - 254 * lowest + 128 * none
+    return (first, rest - raw(mirrored)), null

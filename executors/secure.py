@@ -16,24 +16,43 @@ import pyarrow as pa
 from sdh.audit import Reveal
 from sdh.errors import InternalError
 from sdh.executors import bits, runtime
+from sdh.executors.appending import concat
 from sdh.executors.arithmetic import mux_many
 from sdh.executors.bits import Bits
 from sdh.executors.crypten_seam import installed
 from sdh.executors.dealing import DealingList
 from sdh.executors.encode import Encoded, encode_table
 from sdh.executors.evaluate import Scope, evaluate, holds, typed
+from sdh.executors.group_sorted import first_rows, group_aggregate, mark_distinct
 from sdh.executors.grouping import Partial, aggregate, aggregate_slice, aggregate_slices
 from sdh.executors.inputs import share_input
-from sdh.executors.joining import align_rows, nested_loop
+from sdh.executors.joining import align_rows, nested_loop, sort_merge_rows
 from sdh.executors.permute import shuffle
 from sdh.executors.quotient import divided
 from sdh.executors.reveal import reveal
 from sdh.executors.runtime import Meter, Session
 from sdh.executors.shares import Shared, raw
 from sdh.executors.slices import Slice, cut, pairs
+from sdh.executors.uniqueness import unique
 from sdh.executors.values import Number, Relation, Text, Truth, false_of, null_of
 from sdh.planners.expressions import Expression
-from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
+from sdh.planners.physical import (
+    Aggregate,
+    Align,
+    Concat,
+    Filter,
+    GroupAggregate,
+    Input,
+    MarkDistinct,
+    NestedLoop,
+    Node,
+    Release,
+    SortMerge,
+    TopK,
+    Unique,
+    inputs,
+    traits,
+)
 from sdh.planners.plan import Plan
 from sdh.planners.quotients import is_quotient
 from sdh.planners.ranges import bytes_of
@@ -131,7 +150,7 @@ def _slices(node: Node, state: _Run) -> list[Slice]:
         case Filter(input):
             below, label = _slices(input, state), _label(node, state)
             return [Slice(part.rows, partial(_kept, node, label, part, session)) for part in below]
-        case NestedLoop(left, right):
+        case NestedLoop(left, right, _, "INNER"):
             a, b = _node(left, state), _node(right, state)
             label = _label(node, state)
             return [Slice(part.rows, partial(_labelled, label, part, session)) for part in pairs(session, node, a, b)]
@@ -162,9 +181,21 @@ def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
         case NestedLoop():
             return nested_loop(session, node, below[0], below[1], state.errors)
         case Align():
-            return align_rows(session, node, below[0], below[1], parties)
+            return align_rows(session, node, below[0], below[1], parties, state.errors)
+        case SortMerge():
+            return sort_merge_rows(session, node, below[0], below[1], state.errors)
         case Aggregate(input):
             return aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors), parties)
+        case GroupAggregate(input):
+            return group_aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors))
+        case MarkDistinct(input):
+            return mark_distinct(node, Scope(session, below[0], traits(input).ranges, state.errors))
+        case TopK(input):
+            return first_rows(node, Scope(session, below[0], traits(input).ranges, state.errors))
+        case Unique(input):
+            return unique(node, Scope(session, below[0], traits(input).ranges, state.errors))
+        case Concat():
+            return concat(session, node, below, state.errors)
         case _:
             assert_never(node)
 

@@ -171,8 +171,8 @@ def _carried(session: Session, kept: Bits, count: int, record: Record) -> Column
 
 def _equal(session: Session, own: Sequence[Shared], came: Record, widths: Sequence[int], also: Sequence[Bits | None]) -> Bits:
     pairs = zip(own, _ring(came), widths, strict=True)
-    terms = is_zero_many(session, [(raw(mine) - theirs, max(1, width - 1)) for mine, theirs, width in pairs])
-    terms += [bit for bit in also if bit is not None]
+    equal = is_zero_many(session, [(raw(mine) - theirs, max(1, width - 1)) for mine, theirs, width in pairs])
+    terms = [*equal, *(bit for bit in also if bit is not None)]
     while len(terms) > 1:
         met = and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
         terms = met + terms[2 * len(met):]

@@ -17,10 +17,11 @@ _BINARY = frozenset({"this", "expression"})
 ARGUMENTS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Select: frozenset({"expressions", "distinct", "from_", "joins", "where", "group", "having", "order", "limit",
                            "offset", "with_"}),
+    exp.Union: frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_"}),
     exp.With: frozenset({"expressions"}),
     exp.CTE: frozenset({"this", "alias", "materialized"}),  # the hint changes no answer
     exp.From: frozenset({"this"}),
-    exp.Join: frozenset({"this", "on", "using", "side", "kind"}),
+    exp.Join: frozenset({"this", "on", "using", "side", "kind", "method"}),
     exp.Table: frozenset({"this", "db", "alias", "joins"}),
     exp.TableAlias: frozenset({"this", "columns"}),
     exp.Subquery: frozenset({"this", "alias", "joins"}),
@@ -49,7 +50,8 @@ ARGUMENTS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.DPipe: frozenset({"this", "expression", "safe"}),  # `safe` is sqlglot's note on the dialect
     exp.Is: _BINARY,
     exp.Between: frozenset({"this", "low", "high"}),
-    exp.In: frozenset({"this", "expressions"}),
+    exp.In: frozenset({"this", "expressions", "query"}),
+    **dict.fromkeys((exp.Exists, exp.Any, exp.All), frozenset({"this"})),
     exp.Like: frozenset({"this", "expression", "negate"}),
     exp.ILike: frozenset({"this", "expression", "negate"}),
     exp.Escape: _BINARY,
@@ -189,13 +191,13 @@ REFUSED_SYMBOLS: Mapping[TokenType, tuple[str, str]] = {
 
 # Reserved words of DuckDB: none can be a name without quotes, so a refusal can point at the word itself.
 REFUSED_WORDS: Mapping[str, str] = {
-    "UNION": "UNION", "INTERSECT": "INTERSECT", "EXCEPT": "EXCEPT", "QUALIFY": "QUALIFY", "WINDOW": "WINDOW",
+    "INTERSECT": "INTERSECT", "EXCEPT": "EXCEPT", "QUALIFY": "QUALIFY", "WINDOW": "WINDOW",
     "PIVOT": "PIVOT", "PIVOT_WIDER": "PIVOT", "PIVOT_LONGER": "UNPIVOT", "UNPIVOT": "UNPIVOT", "INTO": "SELECT INTO",
     "LATERAL": "LATERAL", "FETCH": "FETCH", "COLLATE": "COLLATE", "TABLESAMPLE": "TABLESAMPLE",
     "RETURNING": "RETURNING", "LAMBDA": "A lambda", "SYMMETRIC": "BETWEEN SYMMETRIC",
-    "ASYMMETRIC": "BETWEEN ASYMMETRIC", "NATURAL": "NATURAL JOIN", "SEMI": "SEMI JOIN", "ANTI": "ANTI JOIN",
+    "ASYMMETRIC": "BETWEEN ASYMMETRIC", "SEMI": "SEMI JOIN", "ANTI": "ANTI JOIN",
     "ASOF": "ASOF JOIN", "POSITIONAL": "POSITIONAL JOIN", "SIMILAR": "SIMILAR TO", "GLOB": "GLOB",
-    "OVERLAPS": "OVERLAPS", "SOME": "SOME", "ANY": "ANY", "PLACING": "OVERLAY", "VARIADIC": "VARIADIC",
+    "OVERLAPS": "OVERLAPS", "PLACING": "OVERLAY", "VARIADIC": "VARIADIC",
     "ARRAY": "ARRAY", "ONLY": "ONLY",
 }
 
@@ -222,10 +224,11 @@ STATEMENTS = frozenset("""
 # --- names for refusals --------------------------------------------------------------------------
 
 NODE_NAMES: Mapping[type[exp.Expr], str] = {
-    exp.Window: "A window function", exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT",
+    exp.Window: "A window function", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT",
     exp.Values: "VALUES", exp.Lock: "FOR UPDATE", exp.Into: "SELECT INTO", exp.TableSample: "TABLESAMPLE",
-    exp.Pivot: "PIVOT", exp.Qualify: "QUALIFY", exp.Fetch: "FETCH", exp.Exists: "A subquery in EXISTS",
-    exp.Any: "ANY", exp.All: "ALL", exp.Rollup: "ROLLUP", exp.Cube: "CUBE", exp.GroupingSets: "GROUPING SETS",
+    exp.Pivot: "PIVOT", exp.Qualify: "QUALIFY", exp.Fetch: "FETCH", exp.Exists: "EXISTS of anything but a query",
+    exp.Any: "ANY at this place", exp.All: "ALL at this place",
+    exp.Rollup: "ROLLUP", exp.Cube: "CUBE", exp.GroupingSets: "GROUPING SETS",
     exp.Lateral: "LATERAL", exp.Unnest: "UNNEST", exp.Columns: "COLUMNS(...)", exp.Lambda: "A lambda",
     exp.Tuple: "A row value (a, b)", exp.Array: "A list", exp.Struct: "A struct", exp.Bracket: "An element in [ ]",
     exp.Dot: "A qualified function or a name of more than three parts", exp.PropertyEQ: "A named argument",
@@ -247,7 +250,7 @@ ARGUMENT_NAMES: Mapping[tuple[type[exp.Expr], str], str] = {
     (exp.Select, "qualify"): "QUALIFY", (exp.Select, "windows"): "WINDOW", (exp.Select, "laterals"): "LATERAL",
     (exp.Select, "kind"): "SELECT AS STRUCT", (exp.Select, "exclude"): "EXCLUDE", (exp.Select, "hint"): "A hint",
     (exp.Select, "operation_modifiers"): "A modifier after SELECT", (exp.Select, "connect"): "START WITH",
-    (exp.With, "recursive"): "WITH RECURSIVE", (exp.CTE, "key_expressions"): "USING KEY",
+    (exp.Union, "by_name"): "UNION BY NAME", (exp.With, "recursive"): "WITH RECURSIVE", (exp.CTE, "key_expressions"): "USING KEY",
     (exp.CTE, "scalar"): "A scalar CTE",
     (exp.Join, "method"): "This kind of JOIN", (exp.Join, "nearest"): "NEAREST JOIN",
     (exp.Table, "sample"): "TABLESAMPLE", (exp.Table, "pivots"): "PIVOT", (exp.Table, "when"): "AT (time travel)",
@@ -266,7 +269,7 @@ ARGUMENT_NAMES: Mapping[tuple[type[exp.Expr], str], str] = {
     (exp.Column, "join_mark"): "A join mark (+)",
     (exp.Star, "except_"): "* EXCLUDE", (exp.Star, "replace"): "* REPLACE", (exp.Star, "rename"): "* RENAME",
     (exp.Star, "ilike"): "* LIKE",
-    (exp.In, "query"): "A subquery in IN", (exp.In, "unnest"): "IN UNNEST", (exp.In, "field"): "IN without a list",
+    (exp.In, "unnest"): "IN UNNEST", (exp.In, "field"): "IN without a list",
     (exp.Between, "symmetric"): "BETWEEN SYMMETRIC", (exp.Trim, "collation"): "COLLATE",
     (exp.Cast, "format"): "CAST ... FORMAT", (exp.Cast, "action"): "CAST with an action",
     (exp.Cast, "default"): "CAST with a default",

@@ -17,23 +17,46 @@ from sdh.parsers.syntax import (
     Item,
     Join,
     OrderKey,
+    Query,
     Relation,
     Select,
     Star,
     Table,
+    Union,
 )
 from sdh.parsers.values import expression, expressions, name_parts, optional
 
 
-def select(node: exp.Expr) -> Select:
+def query(node: exp.Expr) -> Query:
     """A query, with or without parentheses around it."""
-    if isinstance(node, exp.Subquery) and not node.args.get("alias") and not node.args.get("joins"):
-        return select(node.this)
-    if not isinstance(node, exp.Select):
-        raise refuse(node_name(node), place(node))
+    match node:
+        case exp.Subquery() if not node.args.get("alias") and not node.args.get("joins"):
+            return query(node.this)
+        case exp.Select():
+            return select(node)
+        case exp.Union():
+            return union(node)
+        case _:
+            raise refuse(node_name(node), place(node))
+
+
+def union(node: exp.Union) -> Union:
+    return Union(
+        left=query(node.this),
+        right=query(node.expression),
+        distinct=bool(node.args.get("distinct")),
+        order_by=_order_by(node),
+        limit=_constant(node.args.get("limit"), "LIMIT"),
+        offset=_constant(node.args.get("offset"), "OFFSET"),
+        common=tuple(common_table(each) for each in node.ctes),
+        at=place(node),
+    )
+
+
+def select(node: exp.Select) -> Select:
     if not node.expressions:
         raise malformed("SELECT names nothing to select.", place(node), "Write * or expressions after it.")
-    group, order = node.args.get("group"), node.args.get("order")
+    group = node.args.get("group")
     return Select(
         items=tuple(item(each) for each in node.expressions),
         source=_source(node),
@@ -42,12 +65,17 @@ def select(node: exp.Expr) -> Select:
         group_all=bool(group and group.args.get("all")),
         having=optional(_inside(node, "having")),
         distinct=node.args.get("distinct") is not None,
-        order_by=tuple(order_key(key) for key in order.expressions) if order else (),
+        order_by=_order_by(node),
         limit=_constant(node.args.get("limit"), "LIMIT"),
         offset=_constant(node.args.get("offset"), "OFFSET"),
         common=tuple(common_table(each) for each in node.ctes),
         at=place(node),
     )
+
+
+def _order_by(node: exp.Expr) -> tuple[OrderKey, ...]:
+    order = node.args.get("order")
+    return tuple(order_key(key) for key in order.expressions) if order else ()
 
 
 def _inside(node: exp.Expr, clause: str) -> exp.Expr | None:
@@ -58,9 +86,10 @@ def _inside(node: exp.Expr, clause: str) -> exp.Expr | None:
 def _constant(clause: exp.Expr | None, word: str) -> Expression | None:
     if clause is None:
         return None
-    column = clause.find(exp.Column)
+    column = clause.find(exp.Column, exp.Subquery, exp.Query)
     if column is not None:
-        raise refuse(f"{word} of a column", place(column), "Write a number or a $parameter.")
+        what = "a column" if isinstance(column, exp.Column) else "a subquery"
+        raise refuse(f"{word} of {what}", place(column), "Write a number or a $parameter.")
     return expression(clause.expression)
 
 
@@ -92,7 +121,7 @@ def order_key(node: exp.Expr) -> OrderKey:
 
 def common_table(node: exp.CTE) -> CommonTable:
     alias, columns = _alias(node)
-    return CommonTable(alias, columns, select(node.this), place(node.args["alias"]))
+    return CommonTable(alias, columns, query(node.this), place(node.args["alias"]))
 
 
 def _alias(node: exp.Expr) -> tuple[str, tuple[str, ...]]:
@@ -127,12 +156,14 @@ def _join(left: Relation, node: exp.Join) -> Join:
     side, kind, at = node.side, node.kind, place(node)
     if kind not in ("", "INNER", "OUTER", "CROSS") or side and kind not in ("", "OUTER"):
         raise refuse(f"{side} {kind} JOIN".strip(), at)
-    on, using = node.args.get("on"), node.args.get("using") or []
-    if (kind == "CROSS") == bool(on or using) or kind == "OUTER" and not side:
+    on, using, natural = node.args.get("on"), node.args.get("using") or [], node.args.get("method") == "NATURAL"
+    if node.args.get("method") and not natural:
+        raise refuse("This kind of JOIN", at)
+    if (kind == "CROSS") == bool(on or using or natural) or natural and (on or using) or kind == "OUTER" and not side:
         raise malformed("A CROSS JOIN takes no condition, and every other JOIN needs ON or USING.", at,
                         "Add ON or USING, or write CROSS JOIN.")
     return Join("CROSS" if kind == "CROSS" else side or "INNER", left, relation(node.this), optional(on),
-                tuple(_plain(column, "USING of anything but column names") for column in using), at)
+                tuple(_plain(column, "USING of anything but column names") for column in using), at, natural)
 
 
 def _plain(node: exp.Expr, name: str) -> str:
@@ -148,9 +179,9 @@ def relation(node: exp.Expr) -> Relation:
     match node:
         case exp.Table():
             return _joined_below(table(node), joins)
-        case exp.Subquery() if isinstance(node.this, (exp.Select, exp.Subquery)) and _is_query(node.this):
+        case exp.Subquery() if isinstance(node.this, (exp.Query, exp.Subquery)) and _is_query(node.this):
             alias, columns = _alias(node)
-            return _joined_below(Derived(select(node.this), alias, columns, place(node)), joins)
+            return _joined_below(Derived(query(node.this), alias, columns, place(node)), joins)
         case exp.Subquery() | exp.Paren() if not node.args.get("alias"):
             return _joined_below(relation(node.this), joins)
         case exp.Subquery():
@@ -162,7 +193,7 @@ def relation(node: exp.Expr) -> Relation:
 def _is_query(node: exp.Expr) -> bool:
     while isinstance(node, exp.Subquery) and not node.args.get("alias") and not node.args.get("joins"):
         node = node.this
-    return isinstance(node, exp.Select)
+    return isinstance(node, (exp.Select, exp.SetOperation))
 
 
 def _joined_below(left: Relation, joins: Sequence[exp.Join]) -> Relation:

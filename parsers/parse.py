@@ -15,10 +15,10 @@ from sqlglot.tokenizer_core import Token, TokenType
 from sdh.errors import ParseError, QuestionError, TooLarge
 from sdh.parsers.accepted import STATEMENTS, SYMBOLS
 from sdh.parsers.check import check_brackets, check_leftovers, check_names, check_tokens, check_tree
-from sdh.parsers.convert import select
+from sdh.parsers.convert import query
 from sdh.parsers.grammar import StepsSpent, SyntaxFault, parse_tokens, tokenize
 from sdh.parsers.refuse import malformed, place_of, refuse, shown
-from sdh.parsers.syntax import Describe, Explain, Position, Select, ShowTables, Statement, Table
+from sdh.parsers.syntax import Describe, Explain, Position, Query, ShowTables, Statement, Table
 
 MAXIMUM_BYTES = 1_000_000
 MAXIMUM_TOKENS = 100_000
@@ -113,7 +113,7 @@ def _tokens(text: str) -> list[Token]:
 # --- statements ----------------------------------------------------------------------------------
 
 
-def _query(tokens: Sequence[Token], text: str) -> Select:
+def _query(tokens: Sequence[Token], text: str) -> Query:
     _check_start(tokens, text)
     check_brackets(tokens)
     check_tokens(tokens)
@@ -122,7 +122,7 @@ def _query(tokens: Sequence[Token], text: str) -> Select:
         check_tree(tree)
         check_leftovers(tokens, tree)
         check_names(tokens, tree)
-        return select(tree)
+        return query(tree)
     except SyntaxFault as fault:
         raise _syntax_error(fault, text) from None
     except (StepsSpent, RecursionError):
@@ -159,7 +159,7 @@ def _syntax_error(fault: SyntaxFault, text: str) -> ParseError:
     return malformed(f"Syntax error at {shown(token.text)!r}.", place_of(token), advice)
 
 
-def _described(tokens: Sequence[Token], text: str) -> Table | Select:
+def _described(tokens: Sequence[Token], text: str) -> Table | Query:
     if not tokens or tokens[0].text.upper() in QUERY_STARTS:
         return _query(tokens, text)
     check_tokens(tokens)

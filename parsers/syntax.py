@@ -161,9 +161,34 @@ class Call:
     at: Position = _at()
 
 
+@dataclass(frozen=True, slots=True)
+class ScalarQuery:
+    """(SELECT ...) as a value: that of its one row, NULL of none."""
+
+    query: Query
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    query: Query
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
+class Quantified:
+    """operand operator quantifier (SELECT ...). quantifier: ANY, ALL. x IN (SELECT ...) is x = ANY (SELECT ...)."""
+
+    operator: str
+    quantifier: str
+    operand: Expression
+    query: Query
+    at: Position = _at()
+
+
 Expression = (
     Name | Number | String | Boolean | Null | Parameter | Interval | Unary | Binary | IsNull | Between | InList
-    | Like | Case | Cast | Call
+    | Like | Case | Cast | Call | ScalarQuery | Exists | Quantified
 )
 
 
@@ -184,7 +209,7 @@ class Table:
 class Derived:
     """(SELECT ...) AS alias (columns)."""
 
-    query: Select
+    query: Query
     alias: str = ""
     columns: tuple[str, ...] = ()
     at: Position = _at()
@@ -192,7 +217,7 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """kind: INNER, LEFT, RIGHT, FULL, CROSS (a comma too). Either `on`, or `using`, or neither (CROSS)."""
+    """kind: INNER, LEFT, RIGHT, FULL, CROSS (a comma too). Either `on`, or `using`, or `natural`, or none (CROSS)."""
 
     kind: str
     left: Relation
@@ -200,6 +225,7 @@ class Join:
     on: Expression | None = None
     using: tuple[str, ...] = ()
     at: Position = _at()
+    natural: bool = False
 
 
 Relation = Table | Derived | Join
@@ -236,7 +262,7 @@ class CommonTable:
 
     name: str
     columns: tuple[str, ...]
-    query: Select
+    query: Query
     at: Position = _at()
 
 
@@ -256,12 +282,29 @@ class Select:
     at: Position = _at()
 
 
+@dataclass(frozen=True, slots=True)
+class Union:
+    """left UNION [ALL] right; order, limit and common tables belong to the whole. `distinct`: without ALL."""
+
+    left: Query
+    right: Query
+    distinct: bool
+    order_by: tuple[OrderKey, ...] = ()
+    limit: Expression | None = None
+    offset: Expression | None = None
+    common: tuple[CommonTable, ...] = ()
+    at: Position = _at()
+
+
+Query = Select | Union
+
+
 # --- statements ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    query: Select
+    query: Query
     analyze: bool = False
 
 
@@ -269,7 +312,7 @@ class Explain:
 class Describe:
     """DESCRIBE table, or DESCRIBE SELECT."""
 
-    target: Table | Select
+    target: Table | Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,4 +320,4 @@ class ShowTables:
     pass
 
 
-Statement = Select | Explain | Describe | ShowTables
+Statement = Query | Explain | Describe | ShowTables

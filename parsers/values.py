@@ -32,6 +32,7 @@ from sdh.parsers.syntax import (
     Call,
     Case,
     Cast,
+    Exists,
     Expression,
     InList,
     Interval,
@@ -42,6 +43,9 @@ from sdh.parsers.syntax import (
     Number,
     Parameter,
     Position,
+    Quantified,
+    Query,
+    ScalarQuery,
     String,
     Unary,
 )
@@ -87,6 +91,12 @@ def expression(node: exp.Expr) -> Expression:
             return _balanced(OPERATORS[type(node)], [expression(part) for part in _chain(node)])
         case exp.Is():
             return _is(node)
+        case exp.Subquery():
+            return ScalarQuery(_query(node), at)
+        case exp.Exists():
+            return Exists(_query(node.this), at)
+        case exp.Binary() if isinstance(node.expression, (exp.Any, exp.All)):
+            return _quantified(node)
         case exp.Binary() if type(node) in OPERATORS:
             _check_chain(node, CHAINS.get(type(node), ()))
             left = expression(node.this)
@@ -96,6 +106,8 @@ def expression(node: exp.Expr) -> Expression:
             return Between(expression(node.this), expression(node.args["low"]), expression(node.args["high"]), at)
         case exp.In():
             _check_chain(node, PREDICATES)
+            if node.args.get("query"):
+                return Quantified("=", "ANY", expression(node.this), _query(node.args["query"]), at)
             return InList(expression(node.this), expressions(node.expressions), at)
         case exp.Like() | exp.ILike():
             return _like(node, None)
@@ -112,6 +124,25 @@ def expression(node: exp.Expr) -> Expression:
             return _filtered(node)
         case _:
             raise refuse(node_name(node), at)
+
+
+def _query(node: exp.Expr) -> Query:
+    from sdh.parsers.convert import query  # a query stands in a value and values in a query
+
+    return query(node)
+
+
+def _quantified(node: exp.Binary) -> Expression:
+    """operand operator ANY | ALL (query); SOME is ANY."""
+    operator, found = OPERATORS.get(type(node), ""), node.expression
+    name = "ALL" if isinstance(found, exp.All) else "ANY"
+    if operator not in ("=", "<>", "<", "<=", ">", ">="):
+        raise refuse(f"{name} beside anything but a comparison", place(found))
+    if not isinstance(found.this, (exp.Query, exp.Subquery)):
+        raise refuse(f"{name} of anything but a query", place(found))
+    _check_chain(node, CHAINS.get(type(node), ()))
+    left = expression(node.this)
+    return Quantified(operator, name, left, _query(found.this), left.at)
 
 
 def _check_not(node: exp.Not) -> None:

@@ -15,7 +15,6 @@ from sdh.planners.expressions import (
     Cast,
     Constant,
     Expression,
-    Field,
     Ref,
     children,
     is_constant,
@@ -45,7 +44,7 @@ class Typer:
         except QuestionError:
             raise TypeMismatch(f"There is no type {text}.", line=at.line, column=at.column) from None
 
-    def typed(self, expressions: Sequence[Expression], fields: Sequence[Field]) -> list[Expression]:
+    def typed(self, expressions: Sequence[Expression]) -> list[Expression]:
         """The expressions with every type filled in, comparisons cast to a common type and constants folded.
 
         Raises TypeMismatch and the oracle's other errors.
@@ -53,9 +52,14 @@ class Typer:
         parts = list(dict.fromkeys(node for e in expressions for node in walk(e) if not isinstance(node, (Ref, Constant))))
         if not parts:
             return list(expressions)
-        types = self.oracle.types([expression_sql(part) for part in parts], fields)
+        types = self.types([expression_sql(part) for part in parts], parts)
         known: dict[Expression, Type] = dict(zip(parts, types, strict=True))
         return [self._rebuilt(e, known) for e in expressions]
+
+    def types(self, texts: Sequence[str], expressions: Sequence[Expression | None]) -> list[Type]:
+        """The types of SQL texts over the columns that the expressions read."""
+        read = {node.field.number: node.field for e in expressions if e is not None for node in walk(e) if isinstance(node, Ref)}
+        return self.oracle.types(texts, read.values()) if texts else []
 
     def _rebuilt(self, e: Expression, known: dict[Expression, Type]) -> Expression:
         if isinstance(e, (Ref, Constant)):

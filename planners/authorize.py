@@ -15,6 +15,7 @@ from sdh.planners.expressions import (
     COMPARISONS,
     CONNECTIVES,
     DISTINCTIONS,
+    FALSE,
     Apply,
     Case,
     Expression,
@@ -34,6 +35,7 @@ from sdh.planners.logical import (
     Project,
     Scan,
     Sort,
+    UnionAll,
     fields,
     inputs,
     nodes,
@@ -86,9 +88,9 @@ def authorize(node: Node, catalog: Catalog, receiver: str) -> None:
         for flow in _of(key.expression, _flows(sort.input, _Walk(receiver)))
     }
     tables = {scan.table.full_name: scan.table for scan in nodes(node) if isinstance(scan, Scan) and scan.table.party}
-    joined = _joined_with(receiver, tables)
+    alone = _not_matched(node, receiver)
     for flow in sorted(released | walk.influences, key=lambda f: (f.table, f.column, sorted(f.uses))):
-        _require(flow, tables, catalog, receiver, joined)
+        _require(flow, tables, catalog, receiver, flow.table not in alone)
     _require_rows(node, tables, catalog, receiver)
     _require_floors(node, catalog, receiver)
 
@@ -98,8 +100,34 @@ def floors(catalog: Catalog, receiver: str) -> dict[str, int]:
     return {party.name: party.policy.floor for party in catalog.parties if party.name != receiver}
 
 
-def _joined_with(receiver: str, tables: dict[str, TableFacts]) -> bool:
-    return any(table.party == receiver for table in tables.values())
+def _not_matched(node: Node, receiver: str) -> frozenset[str]:
+    """Tables of which a row may show without one of the receiver's own that it was joined with."""
+    match node:
+        case Scan(table):
+            return frozenset({table.full_name})
+        case Join(kind, left, right):
+            first, second = _not_matched(left, receiver), _not_matched(right, receiver)
+            if kind not in ("LEFT", "FULL", "ANTI", "MARK", "SINGLE") and _has_own(right, receiver):
+                first = frozenset()
+            if kind not in ("RIGHT", "FULL") and _has_own(left, receiver):
+                second = frozenset()
+            return first | second
+        case _:
+            return frozenset(name for part in inputs(node) for name in _not_matched(part, receiver))
+
+
+def _has_own(node: Node, receiver: str) -> bool:
+    """Whether every row has one of the receiver's own rows in it."""
+    match node:
+        case Scan(table):
+            return table.party == receiver
+        case OneRow():
+            return False
+        case Join(kind, left, right):
+            sides = {"LEFT": (left,), "RIGHT": (right,), "FULL": (), "ANTI": (left,), "MARK": (left,), "SINGLE": (left,)}
+            return any(_has_own(side, receiver) for side in sides.get(kind, (left, right)))
+        case _:
+            return all(_has_own(part, receiver) for part in inputs(node))
 
 
 def _require(flow: Flow, tables: dict[str, TableFacts], catalog: Catalog, receiver: str, joined: bool) -> None:
@@ -154,14 +182,19 @@ def _flows(node: Node, walk: _Walk) -> dict[int, Flows]:
         case Project(input, outputs):
             flows = _flows(input, walk)
             return {f.number: _of(e, flows) for f, e in outputs}
-        case Join(_, left, right, condition):
+        case Join(_, left, right, condition, mark):
             flows = _flows(left, walk) | _flows(right, walk)
-            for conjunct in conjuncts(condition):
-                walk.influences |= _of_condition(conjunct, flows)
+            compared: set[Flow] = set()
+            for conjunct in (part for c in conjuncts(condition) for part in conjuncts(_asked(c))):
+                compared |= _of_condition(conjunct, flows)
                 flows |= _told_by_equality(conjunct, flows, walk.receiver)
-            return flows
+            walk.influences |= compared
+            return flows if mark is None else flows | {mark.number: frozenset(compared)}
         case Aggregate():
             return _of_aggregate(node, _flows(node.input, walk), walk)
+        case UnionAll(parts, outputs):
+            below = [(_flows(part, walk), fields(part)) for part in parts]
+            return {f.number: frozenset().union(*(flows[old[i].number] for flows, old in below)) for i, f in enumerate(outputs)}
         case _:
             assert_never(node)
 
@@ -175,6 +208,15 @@ def _told_by_equality(conjunct: Expression, flows: dict[int, Flows], receiver: s
             }
         case _:
             return {}
+
+
+def _asked(conjunct: Expression) -> Expression:
+    """What is asked of a row where NULL counts as FALSE, as in the conditions of correlated IN."""
+    match conjunct:
+        case Apply("coalesce", (inner, second)) if second == FALSE:
+            return inner
+        case _:
+            return conjunct
 
 
 def _own(flows: Flows, receiver: str) -> bool:
@@ -276,6 +318,7 @@ def _require_floors(node: Node, catalog: Catalog, receiver: str) -> None:
     """Where a floor above 1 holds, each contributor must have one row in what is aggregated."""
     least = floors(catalog, receiver)
     for aggregate in (n for n in nodes(node) if isinstance(n, Aggregate)):
+        _require_one_unit(aggregate, catalog, least)
         facts = known(aggregate.input)
         for scan in (n for n in nodes(aggregate.input) if isinstance(n, Scan)):
             table = scan.table
@@ -289,4 +332,19 @@ def _require_floors(node: Node, catalog: Catalog, receiver: str) -> None:
                     f"The floor of {least[table.party]} contributors of {table.full_name} cannot be counted here, since one "
                     "contributor may have several rows.",
                     advice="Join on a unique key of the other table, or ask the owner for a floor of 1.",
+                )
+
+
+def _require_one_unit(aggregate: Aggregate, catalog: Catalog, least: dict[str, int]) -> None:
+    """A contributor that stands in several tables of a union would count several times."""
+    for union in (n for n in nodes(aggregate.input) if isinstance(n, UnionAll)):
+        scans = [{scan.table for scan in nodes(part) if isinstance(scan, Scan)} for part in union.inputs]
+        for party, floor in least.items():
+            own = [[table for table in found if table.party == party] for found in scans]
+            units = any(catalog.party(party).policy.unit_of(table.name) is not None for found in own for table in found)
+            if floor > 1 and units and sum(bool(found) for found in own) > 1:
+                raise FloorUnsupported(
+                    f"The floor of {floor} contributors of {party} cannot be counted over a UNION ALL of its tables, since one "
+                    "may stand in several.",
+                    advice="Aggregate each table on its own, or ask the owner for a floor of 1.",
                 )

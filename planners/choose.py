@@ -10,20 +10,17 @@ from typing import assert_never
 
 from sdh.errors import InternalError, SdhError, Unsupported
 from sdh.planners.check import check, check_output
+from sdh.planners.choose_groups import first_rows, groupings
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.costs import nanoseconds, tree_cost
 from sdh.planners.digest import canonical
-from sdh.planners.expressions import Expression, Field, Ref, conjunction, references
-from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, equalities, groups_bound, traits
-from sdh.planners.placed import Filtered, Grouped, Joined, Local, Secure, Top
-from sdh.planners.ranges import range_of
-from sdh.schema import FLOATING, Kind
+from sdh.planners.expressions import Expression, references
+from sdh.planners.join_ways import combined, inner, too_many_pairs
+from sdh.planners.keep_read import keep_read
+from sdh.planners.physical import Concat, Filter, Input, Node, Release, Unique, traits
+from sdh.planners.placed import Appended, Combined, Filtered, Grouped, Joined, Limited, Local, Secure, Top
 
 MOST_RELATIONS = 10
-MOST_PAIRS = 1 << 25
-"""Above this many pairs a nested loop is refused: it would not end in reasonable time."""
-MOST_CELLS = 256
-WIDEST_DOMAIN = 64
 
 
 def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network = LOCAL) -> tuple[Release, tuple[Node, ...]]:
@@ -35,7 +32,8 @@ def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network 
             columns = traits(candidate).ranges
             for _, e in top.outputs:
                 check_output(e, columns)
-            release = Release(candidate, top.outputs, top.visible, top.order)
+            kept = keep_read(candidate, references(*(e for _, e in top.outputs)))
+            release = Release(kept, top.outputs, top.visible, top.order)
             found.append((nanoseconds(tree_cost(release, parties, network), network), release))
         except SdhError as error:
             fault = fault or error
@@ -53,10 +51,36 @@ def _candidates(node: Secure, leaves: dict[Local, Input], parties: int, network:
             return [Filter(one, _checked(predicate, one)) for one in _candidates(input, leaves, parties, network)]
         case Joined():
             return _join_orders(node, leaves, parties, network)
+        case Combined():
+            return _combined(node, leaves, parties, network)
         case Grouped():
             return _feasible(node, _candidates(node.input, leaves, parties, network))
+        case Limited(input):
+            return [first_rows(node, one) for one in _candidates(input, leaves, parties, network)]
+        case Appended():
+            whole = _concat(node, [_candidates(part, leaves, parties, network) for part in node.inputs], parties, network)
+            return [whole, *_proven(whole)]
         case _:
             assert_never(node)
+
+
+def _concat(node: Appended, candidates: list[list[Node]], parties: int, network: Network) -> Concat:
+    """Of every input the cheapest: what its parties know does not outlive the append."""
+    found: list[Node] = []
+    for some, values in zip(candidates, node.values, strict=True):
+        part = min(some, key=lambda one: (nanoseconds(tree_cost(one, parties, network), network), canonical(one)))
+        columns = traits(part).ranges
+        for e in values:
+            check(e, columns)
+        found.append(part)
+    return Concat(tuple(found), node.outputs, node.values, node.keys)
+
+
+def _proven(whole: Concat) -> list[Node]:
+    """With a declared key checked on shares: what is planned above may rest on it."""
+    fields = {column.field.number: column.field for column in traits(whole).columns}
+    found: list[Node] = [Unique(whole, tuple(fields[n] for n in sorted(key))) for key in whole.keys]
+    return found
 
 
 def _checked(predicate: Expression, input: Node) -> Expression:
@@ -81,22 +105,19 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
         for some in _splits(subset):
             for left in best[some].values():
                 for right in best[subset ^ some].values():
-                    for joined in _joins(left[1], right[1], node.conjuncts):
+                    for joined in inner(left[1], right[1], node.conjuncts):
                         try:
                             cost = nanoseconds(tree_cost(joined, parties, network), network)
                         except SdhError as error:
                             fault = fault or error
                             continue
-                        state = repr([(p, sorted(k)) for p, k in traits(joined).known])
+                        state = _state(joined)
                         if state not in states or cost < states[state][0]:
                             states[state] = (cost, joined)
         best[subset] = states
     found = [one for _, one in best[(1 << count) - 1].values()]
     if not found:
-        raise fault or Unsupported(
-            f"No join of these relations stays under {MOST_PAIRS} pairs.",
-            advice="Join on a key that its owner declares unique (keys=).",
-        )
+        raise fault or too_many_pairs("INNER")
     return found
 
 
@@ -108,102 +129,34 @@ def _splits(subset: int) -> Iterator[int]:
         part = (part - 1) & subset
 
 
-def _joins(left: Node, right: Node, wanted: tuple[Expression, ...]) -> Iterator[Node]:
-    """Ways to join two relations, with every conjunct that they can decide together and neither alone."""
-    a, b = traits(left), traits(right)
-    numbers_a, numbers_b = frozenset(a.ranges), frozenset(b.ranges)
-    here = tuple(
-        c
-        for c in wanted
-        if references(c) <= numbers_a | numbers_b and not (references(c) <= numbers_a) and not (references(c) <= numbers_b)
-    )
-    for probe_party, _ in a.known:
-        for build_party, _ in b.known:
-            if probe_party != build_party:
-                yield from _align(left, right, here, probe_party, build_party)
-    if a.slots * b.slots <= MOST_PAIRS:
-        yield NestedLoop(left, right, _checked_condition(here, left, right))
+def _combined(node: Combined, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
+    """Of every join that is not INNER the cheapest for each state of what parties know."""
+
+    def time(one: Node) -> int:
+        return nanoseconds(tree_cost(one, parties, network), network)
+
+    def cheapest(some: list[Node]) -> Node:
+        return min(some, key=lambda one: (time(one), canonical(one)))
+
+    states: dict[str, list[Node]] = {}
+    for left in _candidates(node.left, leaves, parties, network):
+        for right in _candidates(node.right, leaves, parties, network):
+            for one in combined(node, left, right, cheapest):
+                states.setdefault(_state(one), []).append(one)
+    if not states:
+        raise too_many_pairs(node.kind)
+    return [cheapest(some) for some in states.values()]
 
 
-def _checked_condition(here: tuple[Expression, ...], left: Node, right: Node) -> Expression | None:
-    condition = conjunction(here)
-    if condition is not None:
-        check(condition, traits(left).ranges | traits(right).ranges)
-    return condition
-
-
-def _align(probe: Node, build: Node, here: tuple[Expression, ...], probe_party: str, build_party: str) -> Iterator[Node]:
-    a, b = traits(probe), traits(build)
-    known_a, known_b = a.known_by(probe_party), b.known_by(build_party)
-    pairs: list[tuple[Field, Field]] = []
-    rest: list[Expression] = []
-    for conjunct in here:
-        found = [
-            pair
-            for pair in equalities(conjunct, a, b)
-            if pair[0].number in known_a and pair[1].number in known_b and _same_words(*pair)
-        ]
-        if found:
-            pairs += found
-        else:
-            rest.append(conjunct)
-    if pairs and any(key <= {f.number for _, f in pairs} for key in b.placed_keys):
-        node: Node = Align(probe, build, tuple(pairs), probe_party, build_party)
-        predicate = conjunction(rest)
-        yield node if predicate is None else Filter(node, _checked(predicate, node))
-
-
-def _same_words(a: Field, b: Field) -> bool:
-    """Equal values of the two columns are equal ring integers, after scaling."""
-    exact = a.type.is_exact and b.type.is_exact
-    floating = a.type.kind in FLOATING and b.type.kind in FLOATING
-    return exact or floating or (a.type.kind is b.type.kind and a.type.kind is not Kind.OTHER)
+def _state(node: Node) -> str:
+    """What parties still know, which a later join or GROUP BY may need, and the slots, which it has to work on."""
+    found = traits(node)
+    return repr(([(party, sorted(known)) for party, known in found.known], found.slots))
 
 
 def _feasible(node: Grouped, candidates: list[Node]) -> list[Node]:
-    found: list[Node] = []
-    fault: SdhError | None = None
-    for candidate in candidates:
-        try:
-            found.append(_aggregate(node, candidate))
-        except SdhError as error:
-            fault = fault or error
+    ways = [way for candidate in candidates for way in groupings(node, candidate)]
+    found = [way for way in ways if not isinstance(way, SdhError)]
     if not found:
-        raise fault or InternalError("There is no plan for a GROUP BY.")
+        raise next((way for way in ways if isinstance(way, SdhError)), InternalError("There is no plan for a GROUP BY."))
     return found
-
-
-def _aggregate(node: Grouped, input: Node) -> Node:
-    found = traits(input)
-    for call in node.calls:
-        for e in (*call.arguments, *(() if call.filter is None else (call.filter,))):
-            check(e, found.ranges)
-    refs = [e.field.number for _, e in node.keys if isinstance(e, Ref)]
-    party = max((p for p, _ in found.known), key=lambda p: sum(n in found.known_by(p) for n in refs), default="")
-    owner_keys: list[tuple[Field, Field]] = []
-    domain_keys: list[tuple[Field, Expression]] = []
-    for field, e in node.keys:
-        if isinstance(e, Ref) and e.field.number in found.known_by(party):
-            owner_keys.append((field, e.field))
-        else:
-            domain_keys.append((field, _small(field, e, input)))
-    aggregate = Aggregate(input, party if owner_keys else "", tuple(owner_keys), tuple(domain_keys), node.calls)
-    cells = traits(aggregate).slots // max(groups_bound(aggregate), 1)
-    if cells > MOST_CELLS:
-        raise Unsupported(
-            f"GROUP BY columns of {cells} combinations on shares is not supported.", advice="Group by columns of one owner."
-        )
-    return aggregate
-
-
-def _small(field: Field, e: Expression, input: Node) -> Expression:
-    """A key that takes few public values: BOOLEAN, or an exact one of narrow declared bounds. Raises Unsupported."""
-    columns = traits(input).ranges
-    check(e, columns)
-    exact = e.type.is_exact or e.type.kind in (Kind.BOOLEAN, Kind.DATE)
-    if not exact or range_of(e, columns).size > WIDEST_DOMAIN:
-        raise Unsupported(
-            f"GROUP BY {field.name or 'an expression'} is not supported here: no owner knows its rows' order.",
-            advice="Group by columns of the owner whose rows the join keeps, or declare narrow bounds= for it.",
-        )
-    return e

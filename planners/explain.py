@@ -9,7 +9,25 @@ from sdh.catalog import Facts, TableFacts
 from sdh.planners.costs import Cost, Network, nanoseconds, operator_costs, payload_bytes, tree_cost
 from sdh.planners.logical import Call
 from sdh.planners.memory import mebibytes, peak
-from sdh.planners.physical import Aggregate, Align, Filter, Input, NestedLoop, Node, Release, inputs, traits
+from sdh.planners.physical import (
+    ALONE,
+    GIVEN,
+    Aggregate,
+    Align,
+    Concat,
+    Filter,
+    GroupAggregate,
+    Input,
+    MarkDistinct,
+    NestedLoop,
+    Node,
+    Release,
+    SortMerge,
+    TopK,
+    Unique,
+    inputs,
+    traits,
+)
 from sdh.planners.render import call_sql, expression_sql, readable
 from sdh.planners.units import duration, size
 
@@ -47,6 +65,8 @@ def _release(root: Release, plan: Plan) -> list[str]:
     outputs = ", ".join(readable(e) for _, e in root.outputs)
     payload = f"{size(payload_bytes(root, may_fail=plan.may_fail))} from each party to the client"
     lines = [f"   {outputs}: on shares, {traits(root.input).slots:,} slots, {_cost(cost, plan.network)}; {payload}"]
+    if isinstance(root.input, TopK):
+        lines.append(f"   cut on shares: the client gets at most {traits(root.input).slots:,} rows")
     if root.order:
         lines.append("   ordered at the client")
     texts = [_cost(one, plan.network) for _, one in costs]
@@ -78,18 +98,65 @@ def _title(node: Node, plan: Plan, cost: str) -> str:
         case Filter(_, predicate):
             return f"filter {readable(predicate)}: {tail}; reveals nothing"
         case NestedLoop(_, _, condition):
-            return f"nested_loop on {'all pairs' if condition is None else readable(condition)}: {tail}; reveals nothing"
+            on = "all pairs" if condition is None else readable(condition)
+            return f"nested_loop{_kind(node)} on {on}: {tail}; reveals nothing"
         case Align(_, _, pairs, probe_party, build_party):
             on = " AND ".join(f"{probe_party}'s {a.name or a.sql} = {build_party}'s {b.name or b.sql}" for a, b in pairs)
-            return f"align on {on}: {tail}; reveals nothing"
+            return f"align{_kind(node)} on {on}{_further(node)}: {tail}; reveals nothing"
+        case SortMerge(_, _, pairs):
+            on = " AND ".join(f"{readable(a)} = {readable(b)}" for a, b in pairs)
+            return f"sort_merge{_kind(node)} on {on}{_further(node)}: {tail}; reveals nothing"
         case Aggregate(_, party, owner_keys, domain_keys, calls):
             keys = [f"{new.name or old.name or old.sql} (known to {party})" for new, old in owner_keys]
             keys += [f"{readable(e)} (small public domain)" for _, e in domain_keys]
             by = f" by {', '.join(keys)}" if keys else ""
             what = ", ".join(_call(call) for call in calls)
             return f"aggregate {what or 'distinct'}{by}: {tail}; reveals nothing"
+        case GroupAggregate():
+            return f"{_groups(node)}: {tail}; reveals nothing"
+        case MarkDistinct(_, keys, argument, condition):
+            by = f" by {', '.join(map(readable, keys))}" if keys else ""
+            met = "" if condition is None else f" where {readable(condition)}"
+            return f"mark distinct {readable(argument)}{met}{by} (sorted on shares): {tail}; reveals nothing"
+        case TopK():
+            return f"{_first_rows(node)}: {tail}; reveals nothing"
+        case Unique(_, key):
+            return f"check that ({', '.join(f.name or f.sql for f in key)}) is unique: {tail}; reveals nothing but an error"
+        case Concat(parts):
+            return f"append {len(parts)} inputs{_declared(node)}: {tail}; reveals nothing"
         case _:
             assert_never(node)
+
+
+def _declared(node: Concat) -> str:
+    """Keys that no owner could check: the client's word."""
+    names = {f.number: f.name.rpartition(".")[2] or f.sql for f in node.outputs}
+    keys = ["(" + ", ".join(names[n] for n in sorted(key)) + ")" for key in node.keys]
+    return f", {' and '.join(keys)} unique by declaration" if keys else ""
+
+
+def _groups(node: GroupAggregate) -> str:
+    """Whether the keys are sorted, come sorted, or are unique; and what they determine."""
+    how = {ALONE: "each row alone", GIVEN: "sorted below"}.get(node.arrangement, "sorted on shares")
+    what = ", ".join(_call(call) for call in node.calls) or "distinct"
+    carried = f", which determine {', '.join(readable(e) for _, e in node.carried)}" if node.carried else ""
+    return f"aggregate {what} by {', '.join(readable(e) for _, e in node.keys)} ({how}){carried}"
+
+
+def _first_rows(node: TopK) -> str:
+    rows = "all rows" if node.limit is None else f"the first {node.limit:,} rows"
+    after = f" after {node.offset:,} others" if node.offset else ""
+    order = [f"{readable(key.expression)}{' DESC' if key.descending else ''} NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+             for key in node.keys]
+    return f"top_k {rows}{after}{' by ' + ', '.join(order) if order else ', any of them'}"
+
+
+def _kind(node: NestedLoop | Align | SortMerge) -> str:
+    return "" if node.kind == "INNER" else f" ({node.kind.lower()})"
+
+
+def _further(node: Align | SortMerge) -> str:
+    return "" if node.condition is None else f" where {readable(node.condition)}"
 
 
 def _call(call: Call) -> str:
@@ -160,10 +227,22 @@ def _shape(node: Node) -> str:
         case Filter(input):
             return f"filter({_shape(input)})"
         case NestedLoop(left, right):
-            return f"nested_loop({_shape(left)}, {_shape(right)})"
+            return f"nested_loop{_kind(node)}({_shape(left)}, {_shape(right)})"
         case Align(probe, build):
-            return f"align({_shape(probe)}, {_shape(build)})"
+            return f"align{_kind(node)}({_shape(probe)}, {_shape(build)})"
+        case SortMerge(probe, build):
+            return f"sort_merge{_kind(node)}({_shape(probe)}, {_shape(build)})"
         case Aggregate(input):
             return f"aggregate({_shape(input)})"
+        case GroupAggregate(input):
+            return f"sort_aggregate({_shape(input)})"
+        case MarkDistinct(input):
+            return f"mark_distinct({_shape(input)})"
+        case TopK(input):
+            return f"top_k({_shape(input)})"
+        case Unique(input):
+            return f"unique({_shape(input)})"
+        case Concat(parts):
+            return f"append({', '.join(map(_shape, parts))})"
         case _:
             assert_never(node)

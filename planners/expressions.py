@@ -115,6 +115,24 @@ STRICT = (
     }
 )
 """Functions that are NULL only where an argument is."""
+NULL_OF_NULLS = (STRICT - CONNECTIVES - {"IN", "BETWEEN"}) | {"/", "average", "substring", "substr", "left", "right", "trim",
+                                                             "ltrim", "rtrim", "year", "month", "day"}
+"""Functions that are NULL wherever an argument is."""
+
+
+def null_of_nulls(expression: Expression) -> bool:
+    """Whether an expression is surely NULL where all columns that it reads are."""
+    match expression:
+        case Ref():
+            return True
+        case Apply(function, arguments) if function in NULL_OF_NULLS:
+            return any(null_of_nulls(argument) for argument in arguments)
+        case Apply("IN" | "BETWEEN", arguments):
+            return null_of_nulls(arguments[0])
+        case Cast(operand):
+            return null_of_nulls(operand)
+        case _:
+            return False
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

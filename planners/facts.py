@@ -7,7 +7,7 @@ from typing import assert_never
 
 from sdh.catalog import Facts
 from sdh.errors import Unsupported, WidthError
-from sdh.planners.expressions import Apply, Expression, Field, Ref, conjuncts
+from sdh.planners.expressions import Apply, Cast, Expression, Field, Ref, conjuncts
 from sdh.planners.logical import (
     Aggregate,
     Call,
@@ -19,9 +19,11 @@ from sdh.planners.logical import (
     Project,
     Scan,
     Sort,
+    UnionAll,
     fields,
+    nodes,
 )
-from sdh.planners.ranges import WORD, Range, Shared, call_shared, shared_of, type_range
+from sdh.planners.ranges import WORD, Range, Shared, call_shared, owned, together, type_range
 from sdh.schema import Kind
 
 
@@ -56,6 +58,8 @@ def known(node: Node) -> Known:
             return _aggregate(node, known(node.input))
         case Join():
             return _join(node, known(node.left), known(node.right))
+        case UnionAll(parts):
+            return _union_all(node, tuple(map(known, parts)))
         case _:
             assert_never(node)
 
@@ -130,7 +134,7 @@ def _add(field: Field, e: Expression, inner: Known, columns: dict[int, Shared], 
 def computed(field: Field, e: Expression, columns: dict[int, Shared]) -> Shared:
     """An expression that its owner computes in the clear, as a column: by its range, else by its type."""
     try:
-        found = shared_of(field, e, columns)
+        found = owned(field, e, columns)
         if e.type.is_exact or e.type.is_temporal or e.type.kind is Kind.BOOLEAN:
             within = Range(max(found.low, type_range(e.type).low), min(found.high, type_range(e.type).high))
             return Shared(field, min(within.low, 0), max(within.high, 0))
@@ -185,21 +189,52 @@ def _join(node: Join, left: Known, right: Known) -> Known:
     ]
     left_unique = any(key <= {a for a, _ in pairs} for key in left.keys)
     right_unique = any(key <= {b for _, b in pairs} for key in right.keys)
+    if node.kind in ("SEMI", "ANTI", "MARK"):
+        mark = {} if node.mark is None else {node.mark.number: Shared(node.mark, 0, 1)}
+        return replace(left, columns=left.columns | mark)
     matched = left.rows * right.rows
-    if right_unique:
+    if right_unique or node.kind == "SINGLE":
         matched = min(matched, left.rows)
     if left_unique:
         matched = min(matched, right.rows)
     rows = matched + (left.rows if node.kind in ("LEFT", "FULL") else 0) + (right.rows if node.kind in ("RIGHT", "FULL") else 0)
+    if node.kind == "LEFT" and right_unique or node.kind == "SINGLE":
+        rows = left.rows
     keys = (left.keys if right_unique else ()) + (right.keys if left_unique else ())
     keys = keys or tuple(a | b for a in left.keys for b in right.keys)
     if node.kind != "INNER":
-        keys = ()
-    single = (left.single if right_unique else frozenset()) | (right.single if left_unique else frozenset())
+        keys = left.keys if node.kind == "LEFT" and right_unique or node.kind == "SINGLE" else ()
+    once = right_unique or node.kind == "SINGLE"
+    single = (left.single if once else frozenset()) | (right.single if left_unique else frozenset())
     columns = left.columns | right.columns
     nullable = {f.number: f for f in fields(node)}
     columns = {n: replace(c, field=nullable[n], low=min(c.low, 0), high=max(c.high, 0)) for n, c in columns.items()}
     return Known(rows, columns, left.why | right.why, keys, single)
+
+
+def _union_all(node: UnionAll, parts: tuple[Known, ...]) -> Known:
+    """Ranges of all inputs together; declared keys are the client's word and not a fact."""
+    columns: dict[int, Shared] = {}
+    why: dict[int, Unsupported | WidthError] = {}
+    for place, field in enumerate(fields(node)):
+        try:
+            columns[field.number] = _over_all(field, node, parts, place)
+        except (Unsupported, WidthError) as error:
+            why[field.number] = error
+    seen = [name for part in node.inputs for name in {n.table.full_name for n in nodes(part) if isinstance(n, Scan)}]
+    single = frozenset(name for part in parts for name in part.single if seen.count(name) == 1)
+    return Known(sum(part.rows for part in parts), columns, why, (), single)
+
+
+def _over_all(field: Field, node: UnionAll, parts: tuple[Known, ...], place: int) -> Shared:
+    found: list[Shared] = []
+    for part, below in zip(node.inputs, parts, strict=True):
+        source = fields(part)[place]
+        if source.number in below.why:
+            raise below.why[source.number]
+        value = Ref(source) if source.type == field.type else Cast(Ref(source), field.type)
+        found.append(computed(field, value, below.columns))
+    return together(field, found)
 
 
 def _both(arguments: tuple[Expression, ...], left: Known, right: Known) -> list[tuple[Ref, Ref]]:

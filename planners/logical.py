@@ -37,12 +37,18 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """kind: INNER (CROSS is INNER without condition), LEFT, RIGHT, FULL. Output: the left's fields, then the right's."""
+    """kind: INNER (CROSS is INNER without condition), LEFT, RIGHT, FULL: the left's fields, then the right's.
+
+    SEMI, ANTI: the left's rows that some, or no, right row meets. MARK: the left's fields, then `mark`, a BOOLEAN: TRUE
+    where a right row meets the condition, else NULL where the condition is NULL for one, else FALSE. SINGLE: as LEFT,
+    and an error where two right rows meet a left one.
+    """
 
     kind: str
     left: Node
     right: Node
     condition: Expression | None
+    mark: Field | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Call:
     arguments: tuple[Expression, ...]
     distinct: bool = False
     filter: Expression | None = None
+    within: tuple[int, int] | None = None
+    """Of partial sums: what their total lies in, by what is known of the rows they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,20 @@ class Limit:
     offset: int
 
 
-Node = Scan | OneRow | Filter | Project | Join | Aggregate | Sort | Limit
+@dataclass(frozen=True, slots=True)
+class UnionAll:
+    """The rows of all inputs: the n-th output takes the n-th field of every input, cast to its type.
+
+    keys: sets of outputs, by number, that the client declared unique over all rows. Their owners cannot vouch for it, so
+    no floor counts on them.
+    """
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Field, ...]
+    keys: tuple[frozenset[int], ...] = ()
+
+
+Node = Scan | OneRow | Filter | Project | Join | Aggregate | Sort | Limit | UnionAll
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
@@ -94,6 +115,8 @@ def inputs(node: Node) -> tuple[Node, ...]:
             return ()
         case Join(_, left, right):
             return (left, right)
+        case UnionAll(parts):
+            return parts
         case Filter() | Project() | Aggregate() | Sort() | Limit():
             return (node.input,)
         case _:
@@ -106,6 +129,8 @@ def with_inputs(node: Node, parts: tuple[Node, ...]) -> Node:
             return node
         case Join():
             return replace(node, left=parts[0], right=parts[1])
+        case UnionAll():
+            return replace(node, inputs=parts)
         case Filter() | Project() | Aggregate() | Sort() | Limit():
             return replace(node, input=parts[0])
         case _:
@@ -123,13 +148,18 @@ def fields(node: Node) -> tuple[Field, ...]:
             return tuple(field for field, _ in outputs)
         case Aggregate(_, keys, calls):
             return tuple(field for field, _ in keys) + tuple(call.output for call in calls)
-        case Join(kind, left, right):
+        case Join(kind, left, right, _, mark):
             first, second = fields(left), fields(right)
+            if kind in ("SEMI", "ANTI", "MARK"):
+                return first if mark is None else (*first, mark)
             if kind in ("RIGHT", "FULL"):
                 first = tuple(replace(field, nullable=True) for field in first)
-            if kind in ("LEFT", "FULL"):
+            if kind in ("LEFT", "FULL", "SINGLE"):
                 second = tuple(replace(field, nullable=True) for field in second)
             return first + second
+        case UnionAll(parts, outputs):
+            same = zip(outputs, *map(fields, parts), strict=True)
+            return tuple(replace(f, nullable=any(one.nullable for one in column)) for f, *column in same)
         case Filter() | Sort() | Limit():
             return fields(node.input)
         case _:
@@ -152,7 +182,7 @@ def nodes(node: Node) -> Iterator[Node]:
 def expressions(node: Node) -> tuple[Expression, ...]:
     """The expressions that a node itself evaluates."""
     match node:
-        case Scan() | OneRow() | Limit():
+        case Scan() | OneRow() | Limit() | UnionAll():
             return ()
         case Filter(_, predicate):
             return (predicate,)

@@ -29,14 +29,22 @@ from sdh.planners.expressions import Expression, walk
 from sdh.planners.physical import (
     Aggregate,
     Align,
+    Concat,
     Filter,
+    GroupAggregate,
     Input,
+    MarkDistinct,
     NestedLoop,
     Node,
     Release,
+    SortMerge,
+    TopK,
+    Unique,
+    carried,
     expressions,
     groups_bound,
     inputs,
+    key_limbs,
     traits,
 )
 from sdh.planners.quotients import is_quotient
@@ -115,7 +123,7 @@ def _leaves(node: Node) -> list[Input]:
 
 def _peak(node: Node, sliced: bool = False) -> Use:
     """While a node and all below it are worked out. `sliced`: it gives its rows a slice at a time."""
-    sliced = sliced and isinstance(node, Filter | NestedLoop)
+    sliced = sliced and (isinstance(node, Filter) or _gives_pairs(node))
     found, kept = [Use(0, "")], 0
     for part in inputs(node):
         below = _peak(part, _slices(node, sliced))
@@ -132,11 +140,15 @@ def _slices(node: Node, sliced: bool) -> bool:
     return isinstance(node, Aggregate) and not node.owner_keys or isinstance(node, Filter) and sliced
 
 
+def _gives_pairs(node: Node) -> bool:
+    return isinstance(node, NestedLoop) and node.kind == "INNER"
+
+
 def _kept(node: Node, sliced: bool) -> int:
     """What is there of a node's rows while its parent works."""
     if sliced and isinstance(node, Filter):
         return _kept(node.input, True)
-    if sliced and isinstance(node, NestedLoop):
+    if sliced and _gives_pairs(node):
         return sum(_held(part) for part in inputs(node))
     return _held(node)
 
@@ -149,14 +161,26 @@ def _working(node: Node, rows: int) -> int:
             return WORD * slots
         case Filter():
             return _evaluated(expressions(node), slots)
+        case NestedLoop(left, right, _, "SEMI" | "ANTI" | "MARK" | "SINGLE"):
+            pairs = traits(left).slots * traits(right).slots
+            read = _words_of(left, frozenset(traits(left).ranges)) + _words_of(right, carried(node))
+            return _evaluated(expressions(node), pairs) + pairs * (2 * WORD * read + 2)
         case NestedLoop():
             return _evaluated(expressions(node), slots) + slots * (2 * WORD * sum(record(node)) + 2)
         case Align(probe, build, pairs):
-            words, bits = record(build)
+            words, bits = _words_of(build, carried(node)), record(build)[1]
             keys = sum(_key_words(a.type.kind, node, a.number) for a, _ in pairs)
             return moved(3 * traits(probe).slots + traits(build).slots * 127 // 100 + 512, words + keys, bits + 2)
+        case SortMerge(probe, build, pairs):
+            keys = sum(len(key_limbs(pair, traits(probe), traits(build))) for pair in pairs)
+            rows = traits(probe).slots + traits(build).slots
+            return moved(2 * rows, 2 * keys + 1 + _words_of(build, carried(node)), 2 + traits(build).slots.bit_length())
         case Aggregate(input):
             return _aggregated(node, traits(input).slots)
+        case GroupAggregate(input) | MarkDistinct(input) | TopK(input) | Unique(input):
+            return _sorted(node, traits(input).slots)
+        case Concat(parts, _, values):
+            return sum(_evaluated(row, traits(part).slots) for part, row in zip(parts, values, strict=True))
         case _:
             assert_never(node)
 
@@ -168,6 +192,21 @@ def _aggregated(node: Aggregate, slots: int) -> int:
         return working
     cells = max(1, traits(node).slots // max(groups_bound(node), 1))
     return cells * working + moved(slots + groups_bound(node), 1 + 2 * len(node.calls), 1 + len(node.calls))
+
+
+def _sorted(node: GroupAggregate | MarkDistinct | TopK | Unique, slots: int) -> int:
+    """Keys, and rows that are shuffled with them: 8 words a limb for comparisons of public places."""
+    keys = [e for _, e in node.keys] if isinstance(node, GroupAggregate) else expressions(node)
+    read, (words, bits) = sum(_key_size(e, node) for e in keys), record(node)
+    calls = len(node.calls) if isinstance(node, GroupAggregate) else 0
+    within = 0 if isinstance(node, GroupAggregate) else read   # limbs that are no columns of the result
+    moving = moved(slots, words + within + read + calls, bits + calls + 2)
+    moving += QUOTIENT * slots * sum(map(is_quotient, keys))
+    return _evaluated(expressions(node), slots) + moving + 8 * WORD * slots * (1 + read)
+
+
+def _key_size(e: Expression, node: GroupAggregate | MarkDistinct | TopK | Unique) -> int:
+    return 2 if e.type.kind is not Kind.VARCHAR else 1 + -(-bytes_of(e, traits(node.input).ranges) // 7)
 
 
 def _released(root: Release) -> int:
@@ -194,6 +233,12 @@ def _words(e: Expression, root: Release) -> int:
     if e.type.kind is not Kind.VARCHAR:
         return 1
     return 1 + -(-bytes_of(e, traits(root.input).ranges) // 7)
+
+
+def _words_of(node: Node, numbers: frozenset[int]) -> int:
+    """Words of these columns of a row, bits among them."""
+    columns = [column for column in traits(node).columns if column.field.number in numbers]
+    return sum(1 if column.field.type.kind is not Kind.VARCHAR else 1 + -(-column.bytes // 7) for column in columns)
 
 
 def _key_words(kind: Kind, node: Align, number: int) -> int:

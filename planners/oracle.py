@@ -53,9 +53,11 @@ class Oracle:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._connection = duckdb.connect(config={"threads": "1", "async_threads": "0"})
-        for party in catalog.names:
-            self._connection.execute(f"CREATE SCHEMA {quote(party)}")
-        for table in catalog.tables:
+        tables = catalog.named
+        databases = {name.lower(): name for name in (*catalog.names, *(table.party for table in tables if table.party))}
+        for database in databases.values():
+            self._connection.execute(f"CREATE SCHEMA {quote(database)}")
+        for table in tables:
             columns = ", ".join(f"{quote(c.name)} {c.type}" for c in table.columns)
             self._connection.execute(f"CREATE TABLE {table_sql(table.party, table.name)} ({columns})")
         for setting in SETTINGS:
@@ -88,6 +90,11 @@ class Oracle:
         columns = ", ".join(f"CAST(NULL AS {field.type}) AS {field.sql}" for field in fields) or "0 AS nothing"
         text = f"SELECT {', '.join(expressions)} FROM (SELECT {columns})"
         return [column.type for column in _cached_describe(self, text)]
+
+    def common_types(self, sides: Sequence[Sequence[Type]]) -> list[Type]:
+        """The types of the columns of a UNION of queries with these types. Raises TypeMismatch."""
+        parts = (", ".join(f"CAST(NULL AS {type_}) AS c{i}" for i, type_ in enumerate(side)) for side in sides)
+        return [column.type for column in _cached_describe(self, " UNION ALL ".join(f"SELECT {part}" for part in parts))]
 
     def value(self, expression: str) -> tuple[Type, RingValue]:
         """Type and value (as `Constant.value` holds it) of a constant SQL expression. Raises TypeMismatch."""
@@ -137,8 +144,8 @@ class Oracle:
         found = _WANTED.search(message)
         wanted = found[1] if found else ""
         if kind is UnknownTable:
-            return nearest_names(wanted, (table.full_name for table in self.catalog.tables))
-        return nearest_names(wanted, (column.name for table in self.catalog.tables for column in table.columns))
+            return nearest_names(wanted, (table.full_name for table in self.catalog.named))
+        return nearest_names(wanted, (column.name for table in self.catalog.named for column in table.columns))
 
 
 @lru_cache(maxsize=16)

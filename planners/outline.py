@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from sdh.planners.expressions import Expression, Field
-from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, inputs
+from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, inputs
 from sdh.planners.render import call_sql, expression_sql
 
 
@@ -25,8 +25,9 @@ def _line(node: Node) -> str:
             return f"filter {expression_sql(predicate)}"
         case Project(_, outputs):
             return f"project {', '.join(_output(f, e) for f, e in outputs)}"
-        case Join(kind, _, _, condition):
-            return f"{kind.lower()} join{'' if condition is None else f' on {expression_sql(condition)}'}"
+        case Join(kind, _, _, condition, mark):
+            into = "" if mark is None else f" into {_field(mark)}"
+            return f"{kind.lower()} join{into}{'' if condition is None else f' on {expression_sql(condition)}'}"
         case Aggregate(_, keys, calls):
             by = f" by {', '.join(_output(f, e) for f, e in keys)}" if keys else ""
             return f"aggregate {', '.join(f'{_field(c.output)} = {call_sql(c)}' for c in calls)}{by}"
@@ -34,6 +35,8 @@ def _line(node: Node) -> str:
             return f"sort {', '.join(expression_sql(key.expression) + (' desc' if key.descending else '') for key in keys)}"
         case Limit(_, limit, offset):
             return f"limit {limit} offset {offset}"
+        case UnionAll(_, outputs):
+            return f"union all [{', '.join(_field(f) for f in outputs)}]"
         case _:
             assert_never(node)
 

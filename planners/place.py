@@ -11,17 +11,20 @@ from typing import assert_never
 
 from sdh.errors import Unsupported
 from sdh.planners import logical
+from sdh.planners.combine import combine
 from sdh.planners.expressions import (
     Apply,
+    Cast,
     Expression,
     Field,
     Ref,
     conjunction,
     conjuncts,
+    null_of_nulls,
     references,
     substitute,
 )
-from sdh.planners.placed import PUBLIC, Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
+from sdh.planners.placed import PUBLIC, Appended, Filtered, Grouped, Joined, Limited, Local, Secure, Top, numbers_of
 from sdh.planners.quotients import outward
 from sdh.schema import BIGINT, DOUBLE, HUGEINT, Kind, Type
 
@@ -57,20 +60,17 @@ def _top(node: logical.Node) -> tuple[logical.Node, tuple[Field, ...], tuple[tup
     if renames and isinstance(inner, logical.Project) and isinstance(inner.input, (logical.Sort, logical.Limit)):
         values = {f.number: e for f, e in inner.outputs}
         inner = inner.input
-    if isinstance(inner, logical.Limit):
-        raise Unsupported(
-            "LIMIT and OFFSET over rows of several owners are not supported.", advice="Leave them out, or aggregate."
-        )
-    if not isinstance(inner, logical.Sort):
+    sort = inner.input if isinstance(inner, logical.Limit) else inner
+    if not isinstance(sort, logical.Sort):
         return node, visible, ()
     outputs = [_field(values[f.number]) for f in visible]
     order: list[tuple[int, bool, bool]] = []
-    for key in inner.keys:
+    for key in sort.keys:
         wanted = _field(key.expression)
         if wanted not in outputs:
             outputs.append(wanted)
         order.append((outputs.index(wanted), key.descending, key.nulls_first))
-    return inner.input, tuple(outputs), tuple(order)
+    return inner if isinstance(inner, logical.Limit) else sort.input, tuple(outputs), tuple(order)
 
 
 def _field(e: Expression) -> Field:
@@ -91,18 +91,74 @@ def _place(node: logical.Node) -> _Projected:
             return _Projected(placed.input, placed.values | {f.number: outward(substitute(e, placed.values)) for f, e in outputs})
         case logical.Sort(input):
             return _place(input)
-        case logical.Limit():
-            raise Unsupported(
-                "LIMIT and OFFSET over rows of several owners are not supported.", advice="Leave them out, or aggregate."
-            )
+        case logical.Limit(input, limit, offset):
+            placed = _place(input)
+            order = input.keys if isinstance(input, logical.Sort) else ()
+            keys = tuple(replace(key, expression=substitute(key.expression, placed.values)) for key in order)
+            return replace(placed, input=Limited(placed.input, keys, limit, offset))
         case logical.Join():
             return _join(node)
         case logical.Aggregate(input, keys, calls):
             return _group(_place(input), keys, calls)
+        case logical.UnionAll():
+            return _append(node)
         case logical.Scan() | logical.OneRow():
             raise AssertionError("a leaf has one owner")
         case _:
             assert_never(node)
+
+
+def _append(union: logical.UnionAll) -> _Projected:
+    """Each owner appends its inputs in the clear; then all are appended on shares."""
+    inputs: list[Secure] = []
+    values: list[tuple[Expression, ...]] = []
+    for part in _by_owner(union):
+        placed = _place(part)
+        inputs.append(placed.input)
+        pairs = zip(logical.fields(part), union.outputs, strict=True)
+        values.append(tuple(substitute(_typed(old, new), placed.values) for old, new in pairs))
+    return _Projected(Appended(tuple(inputs), logical.fields(union), tuple(values), union.keys))
+
+
+def _typed(old: Field, new: Field) -> Expression:
+    return Ref(old) if old.type == new.type else Cast(Ref(old), new.type)
+
+
+def _by_owner(union: logical.UnionAll) -> list[logical.Node]:
+    """The inputs, with those of one owner (public ones with the first) as one; what crosses owners stays alone."""
+    flat, alone, own = _flat(union), list[logical.Node](), dict[str, list[logical.Node]]()
+    for part in flat:
+        found = owners(part)
+        if len(found) < 2:
+            own.setdefault(min(found, default=PUBLIC), []).append(part)
+        else:
+            alone.append(part)
+    if PUBLIC in own and len(own) > 1:
+        public = own.pop(PUBLIC)
+        next(iter(own.values())).extend(public)
+    return [_one_owner(parts, union) for parts in own.values()] + alone
+
+
+def _flat(union: logical.UnionAll) -> list[logical.Node]:
+    """The inputs, those of unions among them too."""
+    found: list[logical.Node] = []
+    for part in union.inputs:
+        if not isinstance(part, logical.UnionAll):
+            found.append(part)
+            continue
+        for inner in _flat(part):
+            pairs = list(zip(logical.fields(inner), part.outputs, strict=True))
+            casts = tuple((replace(new, number=old.number), _typed(old, new)) for old, new in pairs)
+            found.append(inner if all(old.type == new.type for old, new in pairs) else logical.Project(inner, casts))
+    return found
+
+
+def _one_owner(parts: list[logical.Node], union: logical.UnionAll) -> logical.Node:
+    """Columns keep the numbers that they have in the first part."""
+    if len(parts) == 1:
+        return parts[0]
+    pairs = zip(logical.fields(parts[0]), union.outputs, strict=True)
+    return logical.UnionAll(tuple(parts), tuple(replace(new, number=old.number) for old, new in pairs))
 
 
 def _group(placed: _Projected, keys: tuple[tuple[Field, Expression], ...], calls: tuple[logical.Call, ...]) -> _Projected:
@@ -112,11 +168,6 @@ def _group(placed: _Projected, keys: tuple[tuple[Field, Expression], ...], calls
     found: list[logical.Call] = []
     results: dict[int, Expression] = {}
     for call in (_substituted(call, values) for call in calls):
-        if call.distinct and call.function not in ("min", "max"):
-            raise Unsupported(
-                f"{call.function}(DISTINCT) over columns of several owners is not supported.",
-                advice="Group by the column in a derived table, then count its rows.",
-            )
         if call.function == "avg":
             total, rows = _average_parts(call, next(numbers), next(numbers))
             found += [total, rows]
@@ -147,10 +198,7 @@ def _substituted(call: logical.Call, values: dict[int, Expression]) -> logical.C
 
 def _join(node: logical.Join) -> _Projected:
     if node.kind != "INNER":
-        raise Unsupported(
-            f"{node.kind} JOIN of tables of several owners is not supported.",
-            advice="INNER JOIN is; an outer join of one owner's tables is too.",
-        )
+        return _combine(node)
     values: dict[int, Expression] = {}
     parts: list[Secure] = []
     wanted: list[Expression] = []
@@ -166,11 +214,38 @@ def _join(node: logical.Join) -> _Projected:
                 wanted += [*conditions, *conjuncts(predicate)]
             case other:
                 parts.append(other)
-    wanted = [substitute(c, values) for c in wanted]
+    return _Projected(bring_together(parts, [substitute(c, values) for c in wanted]), values)
+
+
+def _padded(placed: _Projected, side: logical.Node) -> _Projected:
+    """The side of an outer join that gets rows of NULL: what is not NULL of NULLs is computed below the join."""
+    fields = logical.fields(side)
+    values = tuple(substitute(Ref(f), placed.values) for f in fields)
+    if all(map(null_of_nulls, values)):
+        return placed
+    return _Projected(Appended((placed.input,), fields, (values,)))
+
+
+def _combine(node: logical.Join) -> _Projected:
+    """A join that is not INNER; RIGHT is LEFT turned round."""
+    if node.kind == "RIGHT":
+        node = replace(node, kind="LEFT", left=node.right, right=node.left)
+    left, right = _place(node.left), _place(node.right)
+    if node.kind == "FULL":
+        left = _padded(left, node.left)
+    if node.kind in ("LEFT", "SINGLE", "FULL"):
+        right = _padded(right, node.right)
+    values = left.values | right.values
+    condition = None if node.condition is None else substitute(node.condition, values)
+    return _Projected(combine(node.kind, left.input, right.input, condition, node.mark), values)
+
+
+def bring_together(parts: list[Secure], wanted: list[Expression]) -> Secure:
+    """The inner join of relations: conjuncts over one filter it, relations of one owner are joined in the clear."""
     single = [c for c in wanted if sum(bool(references(c) & numbers_of(part)) for part in parts) < 2]
     parts = [_filtered(part, [c for c in single if references(c) & numbers_of(part)]) for part in parts]
     merged = _merged(parts, [c for c in wanted if c not in single])
-    return _Projected(_filtered(merged, [c for c in single if not references(c)]), values)
+    return _filtered(merged, [c for c in single if not references(c)])
 
 
 def _filtered(part: Secure, wanted: list[Expression]) -> Secure:
@@ -211,23 +286,36 @@ def _merged(parts: list[Secure], wanted: list[Expression]) -> Secure:
 
 
 def _mergeable(parts: list[Secure], wanted: list[Expression]) -> tuple[int, int] | None:
-    """Two Locals to join in the clear: of one owner and connected; else a public one, connected if possible."""
+    """Two Locals to join in the clear: of one owner and connected; else a public one, by an equality if one connects it."""
 
     def owner(left: Local, right: Local) -> bool:
-        return left.party == right.party and _connected(left, right, wanted)
+        return left.party == right.party != PUBLIC and _connected(left, right, wanted)
+
+    def equated(left: Local, right: Local) -> bool:
+        return PUBLIC in (left.party, right.party) and _connected(left, right, [c for c in wanted if _is_equality(c)])
 
     def near(left: Local, right: Local) -> bool:
         return PUBLIC in (left.party, right.party) and _connected(left, right, wanted)
 
     def public(left: Local, right: Local) -> bool:
-        return PUBLIC in (left.party, right.party)
+        return any(one.party == PUBLIC and not _wanted_on_shares(one, parts, wanted) for one in (left, right))
 
-    for fits in (owner, near, public):
+    for fits in (owner, equated, near, public):
         for b, right in enumerate(parts):
             for a, left in enumerate(parts[:b]):
                 if isinstance(left, Local) and isinstance(right, Local) and fits(left, right):
                     return a, b
     return None
+
+
+def _is_equality(conjunct: Expression) -> bool:
+    return isinstance(conjunct, Apply) and conjunct.function == "="
+
+
+def _wanted_on_shares(part: Local, parts: list[Secure], wanted: list[Expression]) -> bool:
+    """Whether a conjunct connects it with what is on shares: an append may take it to its owners."""
+    own, shared = numbers_of(part), [numbers_of(one) for one in parts if not isinstance(one, Local)]
+    return any(references(c) & own and references(c) & numbers for c in wanted for numbers in shared)
 
 
 def _connected(left: Local, right: Local, wanted: list[Expression]) -> bool:

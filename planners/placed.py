@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sdh.planners import logical
@@ -29,6 +30,20 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Combined:
+    """A join of two relations on shares that is not INNER: LEFT, FULL, SEMI, ANTI, MARK, SINGLE (logical.Join).
+
+    LEFT of a right side that repeats keys, and FULL, take rows that met none from a join of their own.
+    """
+
+    kind: str
+    left: Secure
+    right: Secure
+    condition: Expression | None
+    mark: Field | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Filtered:
     input: Secure
     predicate: Expression
@@ -41,7 +56,30 @@ class Grouped:
     calls: tuple[logical.Call, ...]
 
 
-Secure = Local | Joined | Filtered | Grouped
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The rows of all inputs (UNION ALL). values: for every input, the expressions over it that its outputs are.
+
+    keys: sets of outputs, by number, that the client declared unique over all rows.
+    """
+
+    inputs: tuple[Secure, ...]
+    outputs: tuple[Field, ...]
+    values: tuple[tuple[Expression, ...], ...]
+    keys: tuple[frozenset[int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """The first `limit` rows (None: all) after `offset` others, in order of `keys` (none: any rows)."""
+
+    input: Secure
+    keys: tuple[logical.SortKey, ...]
+    limit: int | None
+    offset: int
+
+
+Secure = Local | Joined | Combined | Filtered | Grouped | Appended | Limited
 """What runs on shares; its leaves are Local."""
 
 
@@ -62,46 +100,96 @@ def numbers_of(node: Secure) -> frozenset[int]:
             return frozenset(f.number for f in logical.fields(inner))
         case Joined(parts):
             return frozenset().union(*(numbers_of(part) for part in parts))
-        case Filtered(input):
+        case Combined("SEMI" | "ANTI" | "MARK", left, _, _, mark):
+            return numbers_of(left) | (frozenset() if mark is None else {mark.number})
+        case Combined(_, left, right):
+            return numbers_of(left) | numbers_of(right)
+        case Filtered(input) | Limited(input):
             return numbers_of(input)
         case Grouped(_, keys, calls):
             return frozenset(f.number for f, _ in keys) | frozenset(c.output.number for c in calls)
+        case Appended(_, outputs):
+            return frozenset(f.number for f in outputs)
         case _:
             assert_never(node)
 
 
 def highest_number(top: Top) -> int:
     """The greatest field number anywhere in the plan."""
-    own = [f.number for f, _ in top.outputs] + [call.output.number for call in _calls(top.input)]
+    own = [f.number for f, _ in top.outputs] + [f.number for f in _made(top.input)]
     return max(own + [f.number for leaf in leaves_of(top) for n in logical.nodes(leaf.node) for f in logical.fields(n)])
 
 
-def _calls(node: Secure) -> list[logical.Call]:
+def _made(node: Secure) -> list[Field]:
+    """The fields that nodes above the leaves make."""
     match node:
         case Local():
             return []
         case Joined(parts):
-            return [call for part in parts for call in _calls(part)]
-        case Filtered(input):
-            return _calls(input)
+            return [field for part in parts for field in _made(part)]
+        case Combined(_, left, right, _, mark):
+            return [*([] if mark is None else [mark]), *_made(left), *_made(right)]
+        case Filtered(input) | Limited(input):
+            return _made(input)
         case Grouped(input, _, calls):
-            return [*calls, *_calls(input)]
+            return [*(call.output for call in calls), *_made(input)]
+        case Appended(inputs, outputs):
+            return [*outputs, *(field for part in inputs for field in _made(part))]
+        case _:
+            assert_never(node)
+
+
+def appended_of(node: Secure) -> tuple[Appended, ...]:
+    """Every Appended, each before those in its inputs."""
+    match node:
+        case Local():
+            return ()
+        case Joined(parts):
+            return tuple(one for part in parts for one in appended_of(part))
+        case Appended(inputs):
+            return (node, *(one for part in inputs for one in appended_of(part)))
+        case Combined(_, left, right):
+            return (*appended_of(left), *appended_of(right))
+        case Filtered(input) | Grouped(input) | Limited(input):
+            return appended_of(input)
+        case _:
+            assert_never(node)
+
+
+def rewritten(node: Secure, change: Callable[[Secure], Secure]) -> Secure:
+    """Apply `change` to every node, inputs first."""
+    match node:
+        case Local():
+            return change(node)
+        case Joined(parts):
+            return change(replace(node, parts=tuple(rewritten(part, change) for part in parts)))
+        case Appended(inputs):
+            return change(replace(node, inputs=tuple(rewritten(part, change) for part in inputs)))
+        case Combined(_, left, right):
+            return change(replace(node, left=rewritten(left, change), right=rewritten(right, change)))
+        case Filtered(input) | Grouped(input) | Limited(input):
+            return change(replace(node, input=rewritten(input, change)))
         case _:
             assert_never(node)
 
 
 def leaves_of(top: Top) -> tuple[Local, ...]:
     """The plaintext subtrees, from left to right, each once."""
-    return tuple(dict.fromkeys(_locals(top.input)))
+    return tuple(dict.fromkeys(locals_of(top.input)))
 
 
-def _locals(node: Secure) -> list[Local]:
+def locals_of(node: Secure) -> list[Local]:
+    """The plaintext subtrees below a node, from left to right."""
     match node:
         case Local():
             return [node]
         case Joined(parts):
-            return [local for part in parts for local in _locals(part)]
-        case Filtered(input) | Grouped(input):
-            return _locals(input)
+            return [local for part in parts for local in locals_of(part)]
+        case Combined(_, left, right):
+            return [*locals_of(left), *locals_of(right)]
+        case Appended(inputs):
+            return [local for part in inputs for local in locals_of(part)]
+        case Filtered(input) | Grouped(input) | Limited(input):
+            return locals_of(input)
         case _:
             assert_never(node)

@@ -6,6 +6,7 @@ node makes the same one, and its digest proves it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -21,22 +22,26 @@ from sdh.planners.bind import bind, check_parameters
 from sdh.planners.choose import choose
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.costs import nanoseconds, tree_cost
+from sdh.planners.determined import determined
 from sdh.planners.digest import digest
-from sdh.planners.expressions import Expression, walk
+from sdh.planners.expressions import Expression, Ref, walk
 from sdh.planners.facts import known
-from sdh.planners.logical import Node, Scan, fields, nodes
-from sdh.planners.optimize import optimize
+from sdh.planners.logical import Aggregate, Node, Project, Scan, fields, nodes
+from sdh.planners.optimize import optimize, rules_of
 from sdh.planners.oracle import oracle
 from sdh.planners.place import place as place_nodes
 from sdh.planners.placed import PUBLIC, Local, Top, highest_number, leaves_of
 from sdh.planners.push_aggregates import push_aggregates
 from sdh.planners.push_expressions import push_expressions
+from sdh.planners.push_into_unions import push_into_unions
 from sdh.planners.ranges import Columns, overflows
 from sdh.planners.render import node_sql
 from sdh.schema import INTEGER, Column, Schema
 
 NOTHING = Column("nothing", INTEGER)
 """What a fragment of no columns, whose rows alone count, puts out."""
+GROUPED = 10
+"""Rows that a group is taken to have where plans are compared before anything is counted."""
 VERSION = 1
 """Of protocols, packing and plan shape: nodes of different versions refuse each other by their digests."""
 
@@ -133,7 +138,7 @@ def place(question: Question, catalog: Catalog) -> Placed:
 def bound(question: Question, catalog: Catalog) -> tuple[Node, Schema]:
     """The logical plan before any rule, and the schema of the result. Raises QuestionError."""
     query = parse(question.text)
-    if not isinstance(query, syntax.Select):
+    if not isinstance(query, (syntax.Select, syntax.Union)):
         raise Unsupported("Only SELECT can be planned.", advice="Ask it without EXPLAIN or DESCRIBE.")
     source = oracle(catalog)
     params = dict(question.params)
@@ -146,7 +151,8 @@ def _place(question: Question, catalog: Catalog) -> Placed:
     first, schema = bound(question, catalog)
     node = optimize(first)
     authorize(node, catalog, question.client)
-    node = optimize(apply_floors(node, floors(catalog, question.client)))
+    node = apply_floors(node, floors(catalog, question.client))
+    node = optimize(node, rules_of(node))
     top = _cheapest(place_nodes(node), catalog)
     leaves = (top,) if isinstance(top, Local) else leaves_of(top)
     names = _participants(leaves, catalog)
@@ -159,7 +165,7 @@ def _participants(leaves: tuple[Local, ...], catalog: Catalog) -> tuple[str, ...
 
 
 def _cheapest(top: Top | Local, catalog: Catalog) -> Top | Local:
-    """The placed plan, with or without aggregates below joins, that costs least by catalog facts.
+    """The placed plan, with or without aggregates below joins and either below appends, that costs least by catalog facts.
 
     Raises what the plain plan is refused for where no other can run either.
     """
@@ -167,30 +173,51 @@ def _cheapest(top: Top | Local, catalog: Catalog) -> Top | Local:
         return top
     numbers = count(1_000 + highest_number(top))
     fault: SdhError | None = None
-    best: tuple[int, Top] | None = None
-    for variant in (top, *push_aggregates(top, numbers)):
+    found: list[tuple[int, Top]] = []
+    appended = (top, *push_into_unions(top, numbers))
+    for variant in (*appended, *(one for base in appended for one in push_aggregates(base, numbers))):
         try:
             pushed = push_expressions(variant, numbers)
-            cost = _estimate(pushed, catalog)
+            found.append((_estimate(pushed, catalog, _expected), pushed))
         except (Unsupported, WidthError) as error:
             fault = fault or error
-            continue
-        if best is None or cost < best[0]:
-            best = cost, pushed
-    if best is None:
+    if not found:
         assert fault is not None
         raise fault
-    return best[1]
+    by_cost = [one for _, one in sorted(found, key=lambda pair: pair[0])]
+    return next((one for one in by_cost if _fits(one, catalog)), by_cost[0])
 
 
-def _estimate(top: Top, catalog: Catalog) -> int:
-    """Nanoseconds at the upper bounds of all sizes."""
+def _fits(top: Top, catalog: Catalog) -> bool:
+    """Whether it can run with as many rows as there may be."""
+    try:
+        _estimate(top, catalog, lambda fragment, _: fragment.slots)
+    except (Unsupported, WidthError):
+        return False
+    return True
+
+
+def _estimate(top: Top, catalog: Catalog, sizes: Callable[[Fragment, Node], int]) -> int:
+    """Nanoseconds with these slots of every fragment."""
     leaves = leaves_of(top)
     names = _participants(leaves, catalog)
     fragments = [_fragment(i, leaf, names, catalog) for i, leaf in enumerate(leaves)]
-    inputs = {leaf: _input(fragment, leaf, fragment.slots) for leaf, fragment in zip(leaves, fragments, strict=True)}
+    inputs = {leaf: _input(fragment, leaf, sizes(fragment, leaf.node)) for leaf, fragment in zip(leaves, fragments, strict=True)}
     root, _ = choose(top, inputs, len(names))
     return nanoseconds(tree_cost(root, len(names)), LOCAL)
+
+
+def _expected(fragment: Fragment, node: Node) -> int:
+    """Slots to compare plans by, upper bounds but of groups: fewer than an owner has rows, unless a key is among theirs."""
+    match node:
+        case Project(input):
+            return _expected(fragment, input)
+        case Aggregate(input, keys) if keys:
+            own = {e.field.number for _, e in keys if isinstance(e, Ref)}
+            alone = any(key <= own for key in known(input).keys)
+            return fragment.slots if alone else max(1, fragment.slots // GROUPED)
+        case _:
+            return fragment.slots
 
 
 def _fragment(number: int, leaf: Local, names: tuple[str, ...], catalog: Catalog) -> Fragment:
@@ -241,7 +268,8 @@ def _input(fragment: Fragment, leaf: Local, slots: int) -> physical.Input:
     columns = tuple(facts.columns[f.number] for f in fields(leaf.node))
     numbers = {f.number for f in fields(leaf.node)}
     keys = tuple(key for key in facts.keys if key <= numbers)
-    return physical.Input(fragment.number, fragment.party, slots, columns, keys, facts.single, fragment.rows == "exact")
+    exact = fragment.rows == "exact"
+    return physical.Input(fragment.number, fragment.party, slots, columns, keys, facts.single, exact, determined(leaf.node))
 
 
 def _reveals(placed: Placed, root: physical.Release | None) -> tuple[Reveal, ...]:
@@ -269,7 +297,7 @@ def _may_fail(root: physical.Release) -> bool:
 def _node_may_fail(node: physical.Node) -> bool:
     below = [physical.traits(part).ranges for part in physical.inputs(node)]
     columns: Columns = {number: column for one in below for number, column in one.items()}
-    own = any(_overflows(e, columns) for e in physical.expressions(node))
+    own = any(_overflows(e, columns) for e in physical.expressions(node)) or physical.may_be_several(node)
     return own or any(_node_may_fail(part) for part in physical.inputs(node))
 
 

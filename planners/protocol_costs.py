@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sdh.planners.comparing import LOCAL, Compared, Network, choose
+from sdh.planners.comparing import LOCAL, LT, Compared, Network, choose, compared
 from sdh.planners.comparing import sign as sign_bits
 from sdh.planners.comparing import zero as zero_bits
 
@@ -179,6 +179,14 @@ def _spread(one: Compared, rows: int) -> Steps:
 
 def sign(rows: int, width: int, network: Network = LOCAL) -> Steps:
     return signs(rows, (width,), network)
+
+
+@lru_cache(maxsize=4096)
+def less_rows(rows: int, widths: tuple[int, ...], network: Network = LOCAL) -> Steps:
+    """The order of rows of several limbs (compare.less_rows)."""
+    tree = choose(rows * len(widths), max(widths), network)
+    found = _spread(compared(widths, LT, tree), rows)
+    return replace(found, rounds=found.rounds * _waves(rows, len(widths)))
 
 
 def zero(rows: int, width: int, network: Network = LOCAL) -> Steps:

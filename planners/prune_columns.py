@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from sdh.planners.expressions import references
+from sdh.planners.expressions import Ref, references
 from sdh.planners.logical import (
     Aggregate,
     Filter,
@@ -15,6 +15,7 @@ from sdh.planners.logical import (
     Project,
     Scan,
     Sort,
+    UnionAll,
     expressions,
     fields,
     with_inputs,
@@ -46,5 +47,20 @@ def _prune(node: Node, read: frozenset[int]) -> Node:
         case Join(_, left, right):
             wanted = read | references(*expressions(node))
             return with_inputs(node, (_prune(left, wanted), _prune(right, wanted)))
+        case UnionAll():
+            return _prune_union(node, read)
         case _:
             assert_never(node)
+
+
+def _prune_union(union: UnionAll, read: frozenset[int]) -> UnionAll:
+    """Outputs go with inputs' fields by place, so an input puts out what is read and nothing else."""
+    places = [place for place, field in enumerate(union.outputs) if field.number in read]
+    parts: list[Node] = []
+    for part in union.inputs:
+        wanted = tuple(fields(part)[place] for place in places)
+        slim = _prune(part, frozenset(field.number for field in wanted))
+        same = [field.number for field in fields(slim)] == [field.number for field in wanted]
+        parts.append(slim if same else Project(slim, tuple((field, Ref(field)) for field in wanted)))
+    outputs = tuple(union.outputs[place] for place in places)
+    return UnionAll(tuple(parts), outputs, tuple(key for key in union.keys if key <= read))

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from sdh.planners import logical
-from sdh.planners.expressions import Apply, Expression, Field, Ref, conjunction, references
+from sdh.planners.expressions import Apply, Constant, Expression, Field, Ref, conjunction, null_of_nulls, references
 from sdh.planners.facts import known
 from sdh.planners.logical import Call
-from sdh.planners.placed import Filtered, Grouped, Joined, Local, Secure, Top, numbers_of
+from sdh.planners.placed import Combined, Filtered, Grouped, Joined, Limited, Local, Secure, Top, numbers_of
 from sdh.planners.ranges import may_fail
 from sdh.schema import BIGINT, BOOLEAN, HUGEINT, Kind, Type
 
@@ -35,13 +35,42 @@ def _variants(node: Secure, numbers: count[int]) -> Iterator[Secure]:
             for i, part in enumerate(parts):
                 for variant in _variants(part, numbers):
                     yield replace(node, parts=(*parts[:i], variant, *parts[i + 1 :]))
-        case Filtered(input):
+        case Combined(_, left, right):
+            for variant in _variants(left, numbers):
+                yield replace(node, left=variant)
+            for variant in _variants(right, numbers):
+                yield replace(node, right=variant)
+        case Filtered(input) | Limited(input):
             for variant in _variants(input, numbers):
                 yield replace(node, input=variant)
         case Grouped(input):
             for variant in _variants(input, numbers):
                 yield replace(node, input=variant)
             yield from _pushed(node, numbers)
+            yield from _below_left(node, numbers)
+
+
+def _below_left(node: Grouped, numbers: count[int]) -> Iterator[Grouped]:
+    """The right side of a LEFT join aggregates first: a row of the left then meets one at most, and none counts as one.
+
+    A call over the right's columns must not count rows of NULL, which the partial ones have not seen.
+    """
+    match node.input:
+        case Combined("LEFT", _, Local() as right, condition) if not isinstance(right.node, logical.Aggregate):
+            own = numbers_of(right)
+        case _:
+            return
+    read = [e for call in node.calls for e in (*call.arguments, *_some(call.filter)) if references(e) & own]
+    if not all(map(null_of_nulls, read)) or any(may_fail(e, known(right.node).columns) for e in read):
+        return
+    partial = _Partial(numbers, Field(next(numbers), "rows", BIGINT), padded=True)
+    calls = [_split(call, own, partial) for call in node.calls]
+    kept = references(condition, *(e for _, e in node.keys)) & own
+    keys = tuple((f, Ref(f)) for f in logical.fields(right.node) if f.number in kept)
+    if keys and all(call is not None for call in calls):
+        partial.calls.append(Call(partial.rows, "count_star", ()))
+        local = Local(right.party, logical.Aggregate(right.node, keys, tuple(partial.calls)))
+        yield replace(node, input=replace(node.input, right=local), calls=tuple(call for call in calls if call is not None))
 
 
 def _pushed(node: Grouped, numbers: count[int]) -> Iterator[Grouped]:
@@ -73,6 +102,14 @@ class _Partial:
     numbers: count[int]
     rows: Field
     calls: list[Call] = field(default_factory=list)
+    padded: bool = False
+    """An outer join gives rows without a group: each counts once."""
+
+    @property
+    def weight(self) -> Expression:
+        """How often a row counts."""
+        one = Constant(BIGINT, 1, "1")
+        return Apply("coalesce", (Ref(self.rows), one), BIGINT, nullable=False) if self.padded else Ref(self.rows)
 
     def column(self, function: str, arguments: tuple[Expression, ...], condition: Expression | None, like: Field) -> Ref:
         nullable = function not in ("count", "count_star")
@@ -126,7 +163,7 @@ def _split(call: Call, own: frozenset[int], partial: _Partial) -> Call | None:
 
 def _weighted(call: Call, partial: _Partial) -> Call:
     """Over other columns: every row stands for as many as the partial group has."""
-    rows = Ref(partial.rows)
+    rows = partial.weight
     match call.function:
         case "min" | "max":
             return call

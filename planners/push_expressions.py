@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import assert_never
@@ -9,6 +10,7 @@ from typing import assert_never
 from sdh.errors import Unsupported, WidthError
 from sdh.planners import logical
 from sdh.planners.expressions import (
+    COMPARISONS,
     TRUE,
     Apply,
     Constant,
@@ -18,25 +20,46 @@ from sdh.planners.expressions import (
     children,
     conjunction,
     conjuncts,
+    null_of_nulls,
     rebuild,
     references,
+    substitute,
 )
 from sdh.planners.facts import computed, known
-from sdh.planners.placed import Filtered, Grouped, Joined, Local, Secure, Top, leaves_of, numbers_of
+from sdh.planners.placed import (
+    Appended,
+    Combined,
+    Filtered,
+    Grouped,
+    Joined,
+    Limited,
+    Local,
+    Secure,
+    Top,
+    appended_of,
+    leaves_of,
+    locals_of,
+    numbers_of,
+)
 from sdh.planners.prune_columns import prune_columns
-from sdh.planners.quotients import is_quotient
+from sdh.planners.quotients import gathered, is_quotient, shortened
 from sdh.planners.ranges import exact_below_cast, may_fail
 from sdh.planners.render import readable
 from sdh.schema import BOOLEAN
 
+COMPARED = COMPARISONS | {"BETWEEN", "IN"}
+"""Where a quotient may stand as an exact pair."""
+
 
 @dataclass(slots=True)
 class _Pusher:
-    """Collects, for each Local leaf (by its position), the columns that are computed there."""
+    """Collects, for each Local leaf and Appended (by its position), the columns that are computed there."""
 
-    leaves: list[Local]
+    leaves: list[Local | Appended]
     numbers: count[int]
     new: dict[Expression, tuple[int, Field]] = field(default_factory=dict)
+    padded: set[int] = field(default_factory=set)
+    """Leaves whose rows an outer join has padded with NULL: only what is NULL of NULLs may still be computed there."""
 
     def pushed(self, e: Expression, *, guarded: bool = True) -> Expression:
         """`e` with every maximal subexpression over one leaf's columns replaced by a column of that leaf.
@@ -46,18 +69,39 @@ class _Pusher:
         """
         if isinstance(e, (Ref, Constant)):
             return e
-        read = references(e)
-        leaf = next((i for i, local in enumerate(self.leaves) if read and read <= numbers_of(local)), None)
+        leaf = self._leaf(e)
         # on shares a quotient stays an exact pair, and what it is compared with is not cast to DOUBLE either
-        if leaf is None and isinstance(e, Apply) and any(is_quotient(a) and not self._whole(a) for a in e.arguments):
+        if leaf is None and isinstance(e, Apply) and any(_meets_as_quotient(a, e) and not self._whole(a) for a in e.arguments):
             e = rebuild(e, tuple(exact_below_cast(a) or a for a in e.arguments))
         if leaf is not None and _shareable(e, self.leaves[leaf]):
-            if guarded and may_fail(e, known(self.leaves[leaf].node).columns):
+            if guarded and _fails(e, self.leaves[leaf]):
                 value = Apply("try_value", (e,), e.type)
                 failed = Apply("try_failed", (e,), BOOLEAN, nullable=False)
                 return Apply("guarded", (self._column(leaf, value), self._column(leaf, failed)), e.type)
             return self._column(leaf, e)
-        return rebuild(e, tuple(self.pushed(child, guarded=guarded) for child in children(e)))
+        if leaf is None and isinstance(e, Apply) and e.function in ("AND", "OR"):
+            e = self._regrouped(e)
+        parts = tuple(self.pushed(child, guarded=guarded) for child in children(e))
+        return rebuild(e, tuple(map(gathered, parts)) if isinstance(e, Apply) and e.function in COMPARED else parts)
+
+    def _leaf(self, e: Expression) -> int | None:
+        """The leaf that can compute all of it."""
+        read = references(e)
+        leaf = next((i for i, local in enumerate(self.leaves) if read and read <= numbers_of(local)), None)
+        return None if leaf in self.padded and not null_of_nulls(e) else leaf
+
+    def _regrouped(self, e: Apply) -> Apply:
+        """The operands of an AND or OR, those of one leaf as one: a single column is shared for all of them."""
+        found: list[tuple[int | None, list[Expression]]] = []
+        for part in _operands(e):
+            leaf = self._leaf(part)
+            sure = leaf is not None and leaf not in self.padded and not _fails(part, self.leaves[leaf])
+            group = next((parts for place, parts in found if sure and place == leaf), None)
+            if group is None:
+                found.append((leaf if sure else None, [part]))
+            else:
+                group.append(part)
+        return Apply(e.function, tuple(_connected(e.function, parts) for _, parts in found), e.type, e.nullable)
 
     def _whole(self, e: Expression) -> bool:
         """One owner computes all of it."""
@@ -68,8 +112,39 @@ class _Pusher:
             self.new[e] = (leaf, Field(next(self.numbers), readable(e), e.type, e.nullable))
         return Ref(self.new[e][1])
 
+    def of(self, numbers: frozenset[int]) -> tuple[tuple[Field, Expression], ...]:
+        """What is computed at the leaf that puts out these fields."""
+        places = {i for i, leaf in enumerate(self.leaves) if numbers_of(leaf) == numbers}
+        return tuple((f, e) for e, (place, f) in self.new.items() if place in places)
 
-def _shareable(e: Expression, leaf: Local) -> bool:
+    def at(self, input: Secure, e: Expression) -> Expression:
+        """A value of an appended input, computed by its owner."""
+        assert isinstance(input, Local)
+        return e if isinstance(e, (Ref, Constant)) else self._column(self.leaves.index(input), e)
+
+
+def _meets_as_quotient(operand: Expression, e: Apply) -> bool:
+    return is_quotient(gathered(operand) if e.function in COMPARED else operand)
+
+
+def _operands(e: Apply) -> Iterator[Expression]:
+    """Of an AND within ANDs, or an OR within ORs, from left to right."""
+    for part in e.arguments:
+        if isinstance(part, Apply) and part.function == e.function:
+            yield from _operands(part)
+        else:
+            yield part
+
+
+def _connected(function: str, parts: list[Expression]) -> Expression:
+    return parts[0] if len(parts) == 1 else Apply(function, tuple(parts), BOOLEAN, any(part.nullable for part in parts))
+
+
+def _shareable(e: Expression, leaf: Local | Appended) -> bool:
+    """Its owner, or the owner of every appended input, can compute and share it."""
+    if isinstance(leaf, Appended):
+        parts = zip(_of_inputs(e, leaf), leaf.inputs, strict=True)
+        return all(isinstance(part, Local) and _shareable(one, part) for one, part in parts)
     try:
         computed(Field(0, "", e.type, e.nullable), e, known(leaf.node).columns)
     except (Unsupported, WidthError):
@@ -77,16 +152,24 @@ def _shareable(e: Expression, leaf: Local) -> bool:
     return True
 
 
+def _fails(e: Expression, leaf: Local | Appended) -> bool:
+    if isinstance(leaf, Local):
+        return may_fail(e, known(leaf.node).columns)
+    return any(isinstance(part, Local) and _fails(one, part) for one, part in zip(_of_inputs(e, leaf), leaf.inputs, strict=True))
+
+
+def _of_inputs(e: Expression, node: Appended) -> list[Expression]:
+    """An expression over the outputs as one over each input."""
+    numbers = [f.number for f in node.outputs]
+    return [substitute(e, dict(zip(numbers, values, strict=True))) for values in node.values]
+
+
 def push_expressions(top: Top, numbers: count[int]) -> Top:
     """Move what one owner can compute into its fragment; fragments put out what is read on shares and no more."""
-    leaves = list(leaves_of(top))
-    pusher = _Pusher(leaves, numbers)
+    pusher = _Pusher([*leaves_of(top), *appended_of(top.input)], numbers)
     input = _rewrite(top.input, pusher)
-    outputs = tuple((f, pusher.pushed(e)) for f, e in top.outputs)
-    by_leaf: dict[Local, list[tuple[Field, Expression]]] = {}
-    for e, (leaf, f) in pusher.new.items():
-        by_leaf.setdefault(leaves[leaf], []).append((f, e))
-    return _pruned(Top(_with_columns(input, by_leaf), outputs, top.visible, top.order))
+    outputs = tuple((f, shortened(pusher.pushed(e))) for f, e in top.outputs)
+    return _pruned(Top(_with_columns(input, pusher), outputs, top.visible, top.order))
 
 
 def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
@@ -95,9 +178,21 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
             return node
         case Joined(parts, wanted):
             return Joined(tuple(_rewrite(part, pusher) for part in parts), tuple(_pushed_condition(c, pusher) for c in wanted))
+        case Appended(inputs, _, values):
+            below_all = tuple(_rewrite(part, pusher) for part in inputs)
+            return replace(node, inputs=below_all, values=tuple(tuple(pusher.pushed(e) for e in row) for row in values))
+        case Combined(kind, left, right, condition):
+            sides = _rewrite(left, pusher), _rewrite(right, pusher)
+            met = conjunction([_pushed_condition(c, pusher) for c in conjuncts(condition)])
+            hidden = {"LEFT": [right], "SINGLE": [right], "FULL": [left, right]}.get(kind, [])
+            padded: list[Local | Appended] = [leaf for side in hidden for leaf in locals_of(side)]
+            padded += [leaf for side in hidden for leaf in appended_of(side)]
+            pusher.padded |= {pusher.leaves.index(leaf) for leaf in padded}
+            return replace(node, left=sides[0], right=sides[1], condition=met)
         case Filtered(input, predicate):
             return Filtered(_rewrite(input, pusher), conjunction([pusher.pushed(c) for c in conjuncts(predicate)]) or predicate)
         case Grouped(input, keys, calls):
+            below = _rewrite(input, pusher)
             new_calls = tuple(
                 replace(
                     call,
@@ -106,7 +201,10 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
                 )
                 for call in calls
             )
-            return _guarded_keys(_rewrite(input, pusher), tuple((f, pusher.pushed(e)) for f, e in keys), new_calls)
+            return _guarded_keys(below, tuple((f, pusher.pushed(e)) for f, e in keys), new_calls)
+        case Limited(input, order):
+            below = _rewrite(input, pusher)
+            return replace(node, input=below, keys=tuple(replace(key, expression=pusher.pushed(key.expression)) for key in order))
         case _:
             assert_never(node)
 
@@ -129,22 +227,31 @@ def _guarded_keys(input: Secure, keys: tuple[tuple[Field, Expression], ...], cal
 def _pushed_condition(conjunct: Expression, pusher: _Pusher) -> Expression:
     """Join keys are computed for every row, by DuckDB too: they may fail at their owner."""
     match conjunct:
-        case Apply("=", arguments) if not any(is_quotient(side) for side in arguments):
+        case Apply("=", arguments) if not any(_meets_as_quotient(side, conjunct) for side in arguments):
             return rebuild(conjunct, tuple(pusher.pushed(side, guarded=False) for side in arguments))
         case _:
             return pusher.pushed(conjunct)
 
 
-def _with_columns(node: Secure, new: dict[Local, list[tuple[Field, Expression]]]) -> Secure:
+def _with_columns(node: Secure, pusher: _Pusher) -> Secure:
+    """From the top, since what an Appended puts out more is computed by its inputs."""
     match node:
         case Local(party, inner):
-            added = tuple(new.get(node, ()))
+            added = pusher.of(numbers_of(node))
             same = tuple((f, Ref(f)) for f in logical.fields(inner))
             return Local(party, logical.Project(inner, same + added)) if added else node
         case Joined(parts):
-            return replace(node, parts=tuple(_with_columns(part, new) for part in parts))
-        case Filtered(input) | Grouped(input):
-            return replace(node, input=_with_columns(input, new))
+            return replace(node, parts=tuple(_with_columns(part, pusher) for part in parts))
+        case Appended(inputs, outputs, values):
+            new = pusher.of(numbers_of(node))
+            more = [[pusher.at(part, _of_inputs(e, node)[i]) for _, e in new] for i, part in enumerate(inputs)]
+            values = tuple((*row, *added) for row, added in zip(values, more, strict=True))
+            outputs = (*outputs, *(f for f, _ in new))
+            return replace(node, inputs=tuple(_with_columns(part, pusher) for part in inputs), outputs=outputs, values=values)
+        case Combined(_, left, right):
+            return replace(node, left=_with_columns(left, pusher), right=_with_columns(right, pusher))
+        case Filtered(input) | Grouped(input) | Limited(input):
+            return replace(node, input=_with_columns(input, pusher))
         case _:
             assert_never(node)
 
@@ -161,11 +268,17 @@ def _read(node: Secure) -> list[Expression]:
             return []
         case Joined(parts, wanted):
             return [*wanted, *(e for part in parts for e in _read(part))]
+        case Appended(inputs):  # its values are read where its outputs are
+            return [e for part in inputs for e in _read(part)]
+        case Combined(_, left, right, condition):
+            return [*([] if condition is None else [condition]), *_read(left), *_read(right)]
         case Filtered(input, predicate):
             return [predicate, *_read(input)]
         case Grouped(input, keys, calls):
             found = [e for _, e in keys] + [a for call in calls for a in call.arguments]
             return found + [call.filter for call in calls if call.filter is not None] + _read(input)
+        case Limited(input, order):
+            return [*(key.expression for key in order), *_read(input)]
         case _:
             assert_never(node)
 
@@ -179,7 +292,15 @@ def _slim(node: Secure, read: frozenset[int]) -> Secure:
             return Local(party, prune_columns(logical.Project(inner, kept)))
         case Joined(parts):
             return replace(node, parts=tuple(_slim(part, read) for part in parts))
-        case Filtered(input) | Grouped(input):
+        case Appended(inputs, outputs, values, unique):
+            places = [place for place, f in enumerate(outputs) if f.number in read]
+            rows = tuple(tuple(row[place] for place in places) for row in values)
+            wanted = read | references(*(e for row in rows for e in row))
+            slim = tuple(_slim(part, wanted) for part in inputs)
+            return Appended(slim, tuple(outputs[place] for place in places), rows, tuple(key for key in unique if key <= read))
+        case Combined(_, left, right):
+            return replace(node, left=_slim(left, read), right=_slim(right, read))
+        case Filtered(input) | Grouped(input) | Limited(input):
             return replace(node, input=_slim(input, read))
         case _:
             assert_never(node)

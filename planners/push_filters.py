@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
-from sdh.planners.expressions import Expression, conjunction, conjuncts, references, substitute
-from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, fields, with_inputs
+from sdh.planners.expressions import Cast, Expression, Field, Ref, conjunction, conjuncts, references, substitute
+from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, fields, with_inputs
 
 Conjuncts = tuple[Expression, ...]
 
@@ -26,6 +27,8 @@ def _push(node: Node, wanted: Conjuncts) -> Node:
             return with_inputs(node, (_push(input, wanted),))
         case Join():
             return _push_join(node, wanted)
+        case UnionAll():
+            return _push_union(node, wanted)
         case Aggregate(input, keys, calls):
             by_key = {field.number: e for field, e in keys}
             below = tuple(c for c in wanted if references(c) and references(c) <= by_key.keys())
@@ -55,12 +58,33 @@ def _push_join(join: Join, wanted: Conjuncts) -> Node:
         case "RIGHT":
             to_left, to_right = on, wanted
             above = tuple(c for c in wanted if not _over(c, right))
+        case "SEMI" | "ANTI" | "SINGLE":
+            to_left, to_right = (*wanted, *(on if join.kind == "SEMI" else ())), on
+            above = tuple(c for c in wanted if not _over(c, left))
+        case "MARK":  # a conjunct of the right that is NULL marks NULL, so it stays
+            to_left = wanted
+            above = tuple(c for c in wanted if not _over(c, left))
         case _:
             above = wanted
     down_left = tuple(c for c in to_left if _over(c, left))
     down_right = tuple(c for c in to_right if _over(c, right))
     rest = tuple(c for c in on if c not in down_left and c not in down_right)
-    return _filtered(Join(join.kind, _push(join.left, down_left), _push(join.right, down_right), conjunction(rest)), above)
+    pushed = replace(join, left=_push(join.left, down_left), right=_push(join.right, down_right), condition=conjunction(rest))
+    return _filtered(pushed, above)
+
+
+def _push_union(union: UnionAll, wanted: Conjuncts) -> UnionAll:
+    """Every input keeps the rows that the union would keep of it."""
+    parts: list[Node] = []
+    for part in union.inputs:
+        pairs = zip(union.outputs, fields(part), strict=True)
+        values: dict[int, Expression] = {new.number: _cast(old, new) for new, old in pairs}
+        parts.append(_push(part, tuple(substitute(c, values) for c in wanted)))
+    return replace(union, inputs=tuple(parts))
+
+
+def _cast(old: Field, new: Field) -> Expression:
+    return Ref(old) if old.type == new.type else Cast(Ref(old), new.type)
 
 
 def _over(conjunct: Expression, numbers: frozenset[int]) -> bool:

@@ -9,9 +9,12 @@ from math import isfinite
 
 from sdh.errors import Unsupported, WidthError
 from sdh.planners.dividing import DIVISOR_BITS, Operand
-from sdh.planners.expressions import Apply, Case, Constant, Expression
+from sdh.planners.expressions import Apply, Case, Constant, Expression, children, rebuild
 from sdh.planners.ranges import QUOTIENTS, WORD, Columns, Range, range_of, scale_of
-from sdh.schema import FLOATING
+from sdh.schema import FLOATING, HUGEINT, Kind, Type
+
+_LONGEST = 18
+"""Digits before or behind the point of a DOUBLE constant that is taken as a DECIMAL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,84 @@ def outward(e: Expression) -> Expression:
             return Apply(function, (Case(((condition, numerator),), None, numerator.type), divisor), type_)
         case _:
             return e
+
+
+def shortened(e: Expression) -> Expression:
+    """100.00 * a / b as 100 * a / b: the same value at fewer decimals, so that it fits more often."""
+    match e:
+        case Apply(function, (numerator, divisor)) if function in QUOTIENTS:
+            return rebuild(e, (_short_product(numerator), _short_product(divisor)))
+        case _:
+            return e
+
+
+def _short_product(e: Expression) -> Expression:
+    match e:
+        case Apply("*", (Constant() as factor, other)) | Apply("*", (other, Constant() as factor)) if e.type.kind is Kind.DECIMAL:
+            short = _without_zeros(factor)
+            dropped = scale_of(factor.type) - scale_of(short.type)
+            type_ = Type(Kind.DECIMAL, e.type.precision - dropped, e.type.scale - dropped)
+            return Apply("*", (short, other), type_, e.nullable) if dropped else e
+        case _:
+            return e
+
+
+def _without_zeros(constant: Constant) -> Constant:
+    value, type_ = constant.value, constant.type
+    if type_.kind is not Kind.DECIMAL or not isinstance(value, int):
+        return constant
+    while value and type_.scale and value % 10 == 0:
+        value, type_ = value // 10, Type(Kind.DECIMAL, type_.precision - 1, type_.scale - 1)
+    return constant if type_ == constant.type else _exact(value, type_)
+
+
+def _exact(value: int, type_: Type) -> Constant:
+    return Constant(type_, value, f"{Decimal(value).scaleb(-scale_of(type_)):f}")
+
+
+def gathered(e: Expression) -> Expression:
+    """c * (a / b) and (a / b) * c as (c * a) / b, (a / b) / c as a / (b * c) for c > 0: exactly the same value.
+
+    For comparing only: a released DOUBLE is rounded in DuckDB's order.
+    """
+    match e:
+        case Apply("*", (first, second)):
+            quotient, factor = (second, _factor(first)) if is_quotient(second) else (first, _factor(second))
+            return e if factor is None or not is_quotient(quotient) else _scaled(quotient, factor)
+        case Apply("/", (quotient, divisor)) if is_quotient(quotient):
+            factor = _factor(divisor)
+            return e if factor is None or int(factor.value or 0) <= 0 else _divided(quotient, factor)
+        case _:
+            return shortened(e)
+
+
+def _scaled(quotient: Expression, factor: Constant) -> Expression:
+    numerator, divisor = children(shortened(quotient))
+    return rebuild(quotient, (_times(numerator, factor), divisor))
+
+
+def _divided(quotient: Expression, factor: Constant) -> Expression:
+    numerator, divisor = children(shortened(quotient))
+    return rebuild(quotient, (numerator, _times(divisor, factor)))
+
+
+def _factor(e: Expression) -> Constant | None:
+    """A number as an exact constant; None where it is no constant, or a long one."""
+    match e:
+        case Constant(type_, int()) if type_.is_exact:
+            return _without_zeros(e)
+        case Constant(_, float() as value) if isfinite(value):
+            exact = Decimal(repr(value))
+            scale = max(-int(exact.as_tuple().exponent), 0)
+            short = abs(exact) < 10**_LONGEST and scale <= _LONGEST
+            return _exact(int(exact.scaleb(scale)), Type(Kind.DECIMAL, 38, scale)) if short else None
+        case _:
+            return None
+
+
+def _times(e: Expression, factor: Constant) -> Expression:
+    scale = scale_of(e.type) + scale_of(factor.type)
+    return Apply("*", (factor, e), Type(Kind.DECIMAL, 38, scale) if scale else HUGEINT, e.nullable)
 
 
 def pair_of(e: Expression) -> Pair:

@@ -5,11 +5,12 @@ Widths on shares follow from ranges alone, so they are public and equal at every
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from sdh.errors import Unsupported, WidthError
+from sdh.planners.date_parts import part_of, part_range
 from sdh.planners.dividing import DIVISOR_BITS, Operand
 from sdh.planners.expressions import (
     COMPARISONS,
@@ -121,6 +122,12 @@ class Shared:
         return Range(self.low, self.high)
 
 
+def together(field: Field, columns: Sequence[Shared]) -> Shared:
+    """A column that holds the values of all of `columns`."""
+    low, high = min(column.low for column in columns), max(column.high for column in columns)
+    return Shared(field, low, high, max(column.bytes for column in columns))
+
+
 Columns = Mapping[int, Shared]
 
 
@@ -168,6 +175,11 @@ def _range(e: Expression, columns: Columns) -> Range:
             return _union([rescaled(value, e.type, columns) for value in values]) | Range(0, 0)
         case Cast(operand, type_):
             return rescaled(operand, type_, columns)
+        case Apply(function) if function in QUOTIENTS:
+            raise Unsupported(
+                "Arithmetic with a quotient or AVG of columns of several owners is not supported.",
+                advice="Select the quotient itself; it may be compared, also times a constant.",
+            )
         case Apply(function):
             raise Unsupported(
                 f"{function} of columns of several owners is not supported.", advice="Compute it on one owner's columns."
@@ -268,7 +280,7 @@ def bytes_of(e: Expression, columns: Columns) -> int:
             return columns[field.number].bytes
         case Constant(_, str() as value):
             return len(value.encode())
-        case Constant():
+        case Constant() | Cast(Ref(Field(type=Type(text='"NULL"')))):
             return 0
         case Case(branches, default):
             values = [value for _, value in branches] + ([] if default is None else [default])
@@ -299,6 +311,16 @@ def shared_of(field: Field, e: Expression, columns: Columns) -> Shared:
     return Shared(field, found.low, found.high)
 
 
+def owned(field: Field, e: Expression, columns: Columns) -> Shared:
+    """An expression that its owner computes in the clear as a column: parts of dates too. Raises Unsupported, WidthError."""
+    found = part_of(e)
+    if found is None:
+        return shared_of(field, e, columns)
+    part, operand = found
+    moments, a_day = range_of(operand, columns), 1 if operand.type.kind is Kind.DATE else MICROSECONDS_A_DAY
+    return Shared(field, *part_range(part, moments.low // a_day, moments.high // a_day))
+
+
 def call_shared(call: Call, columns: Columns, slots: int) -> Shared:
     """An aggregate's result over `slots` rows as a column. Raises Unsupported, WidthError."""
     match call.function:
@@ -309,6 +331,8 @@ def call_shared(call: Call, columns: Columns, slots: int) -> Shared:
             if argument.type.kind in FLOATING:
                 raise Unsupported("SUM of DOUBLE on shares is not supported.", advice="Cast to DECIMAL first.")
             total = (range_of(argument, columns) | Range(0, 0)).times(slots)
+            if call.within is not None:
+                total = Range(max(total.low, call.within[0]), min(total.high, call.within[1]))
             if not total.within(WORD):
                 raise WidthError(
                     f"SUM({_text(argument, columns)}) over {slots} rows might not fit 63 bits on shares.",
@@ -316,10 +340,10 @@ def call_shared(call: Call, columns: Columns, slots: int) -> Shared:
                 )
             return Shared(call.output, total.low, total.high)
         case "min" | "max":
-            if call.arguments[0].type.kind in (Kind.VARCHAR, Kind.BOOLEAN):
+            if call.arguments[0].type.kind is Kind.BOOLEAN:
                 raise Unsupported(
                     f"{call.function.upper()} of {call.arguments[0].type} over columns of several owners is not supported.",
-                    advice="Of numbers, dates and timestamps it is.",
+                    advice="Of numbers, texts, dates and timestamps it is.",
                 )
             return shared_of(call.output, call.arguments[0], columns)
         case function:
@@ -353,7 +377,7 @@ def _may_fail(e: Expression, columns: Columns) -> bool:
             return False
         case Cast(_, _, attempt) if attempt:
             return False
-        case Apply(function) if function in NEVER_FAIL:
+        case Apply(function) if function in NEVER_FAIL or part_of(e) is not None:
             return False
         case Apply(function) if function not in ARITHMETIC:
             return True

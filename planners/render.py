@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref, transform
-from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, fields
+from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, fields
 
 INFIX = frozenset(
     {
@@ -125,6 +125,8 @@ def node_sql(node: Node) -> str:
         case Project(input, outputs):
             items = ", ".join(f"{expression_sql(e)} AS {field.sql}" for field, e in outputs) or "0 AS nothing"
             return f"SELECT {items} FROM ({node_sql(input)})"
+        case Join("SEMI" | "ANTI" | "MARK" | "SINGLE"):
+            return _subquery_join(node)
         case Join(kind, left, right, condition):
             names = ", ".join(field.sql for field in fields(node)) or "0 AS nothing"
             word = "CROSS JOIN" if condition is None and kind == "INNER" else f"{kind} JOIN"
@@ -147,5 +149,33 @@ def node_sql(node: Node) -> str:
         case Limit(input, limit, offset):
             count = "" if limit is None else f" LIMIT {limit}"
             return f"SELECT * FROM ({node_sql(input)}){count}{f' OFFSET {offset}' if offset else ''}"
+        case UnionAll(inputs):
+            return " UNION ALL ".join(_united(node, part) for part in inputs)
         case _:
             assert_never(node)
+
+
+def _united(union: UnionAll, part: Node) -> str:
+    """An input with the columns, by name and type, of the union."""
+    pairs = zip(fields(part), union.outputs, strict=True)
+    items = [f"{old.sql if old.type == new.type else f'CAST({old.sql} AS {new.type})'} AS {new.sql}" for old, new in pairs]
+    return f"SELECT {', '.join(items) or '0 AS nothing'} FROM ({node_sql(part)})"
+
+
+def _subquery_join(join: Join) -> str:
+    """EXISTS and scalar subqueries, which DuckDB turns into the same joins; SINGLE fails on two rows as DuckDB's does."""
+    own = fields(join.left)
+    on = "TRUE" if join.condition is None else expression_sql(join.condition)
+    names, left, right = ", ".join(field.sql for field in own), node_sql(join.left), node_sql(join.right)
+    match join.kind:
+        case "SEMI" | "ANTI":
+            word = "EXISTS" if join.kind == "SEMI" else "NOT EXISTS"
+            return f"SELECT {names or '0 AS nothing'} FROM ({left}) AS l WHERE {word} (SELECT 1 FROM ({right}) AS r WHERE {on})"
+        case "MARK":
+            assert join.mark is not None
+            met, unknown = (f"EXISTS (SELECT 1 FROM ({right}) AS r WHERE {test})" for test in (on, f"({on}) IS NULL"))
+            found = [f"CASE WHEN {met} THEN TRUE WHEN {unknown} THEN NULL ELSE FALSE END AS {join.mark.sql}"]
+        case _:
+            inner = f"FROM ({right}) AS r WHERE {on}"
+            found = [f"(SELECT r.{f.sql} {inner}) AS {f.sql}" for f in fields(join)[len(own):]] or ["0 AS nothing"]
+    return f"SELECT {', '.join([*([names] if names else []), *found])} FROM ({left}) AS l"

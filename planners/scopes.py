@@ -75,6 +75,20 @@ def position_of(scope: list[Binding], name: str, join: syntax.Join) -> int:
     return found[0]
 
 
+def common_names(left: list[Binding], right: list[Binding], join: syntax.Join) -> list[str]:
+    """The names that NATURAL joins on, in the left's order."""
+    theirs = {b.name.lower() for b in right if not b.merged}
+    found = list(dict.fromkeys(b.name for b in left if not b.merged and b.name.lower() in theirs))
+    if not found:
+        raise UnknownColumn(
+            "NATURAL JOIN finds no column of one name on both sides.",
+            advice="Write ON, or CROSS JOIN for all pairs.",
+            line=join.at.line,
+            column=join.at.column,
+        )
+    return found
+
+
 def expanded(items: tuple[syntax.Item, ...], scope: Scope) -> tuple[syntax.Item, ...]:
     """The items with every * replaced by its columns, as items that carry the field."""
     found: list[syntax.Item] = []

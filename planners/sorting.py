@@ -87,6 +87,11 @@ def radix_is_sooner(rows: int, bits: Sequence[int], octets: int, parties: int, n
     return _time(radix, network) < _time(sample_sort_cost(rows, bits, octets, parties, network), network)
 
 
+def radix_bits(bits: Sequence[int]) -> list[int]:
+    """The bits of limbs that a radix sort sorts by: the first might be signed (radix.bits_of_key)."""
+    return [bits[0] + 1, *bits[1:]]
+
+
 def carried_along(octets: int, passes: int) -> bool:
     """Whether a radix sort moves records of so many bytes in every pass, or once at the end by the rows' numbers."""
     return octets * (passes - 1) <= 8 * passes + 24
@@ -147,6 +152,25 @@ def decomposing_cost(rows: int, bits: int, parties: int = 2) -> Compared:
     depth = max(0, bits - 2).bit_length()
     nodes = sum(1 for step in range(depth) for place in range(bits - 1) if place >> step & 1)
     return Compared((bits + 3 * nodes) * rows * (parties - 1), (bits + 2 * nodes) * rows, (1 + depth) * _windows(rows))
+
+
+def sort_merge_cost(rows: int, bits: Sequence[int], octets: int, carried: int, parties: int = 2,
+                    network: Network = LOCAL) -> Compared:
+    """Sorting `rows` rows of both sides of a join, `octets` bytes each, and carrying `carried` of these from every row of one
+    side to those behind it (sort_merge.sort_merge, all but the match)."""
+    sorting = sample_sort_cost(rows, bits, octets, parties, network)
+    if radix_is_sooner(rows, bits, octets, parties, network):
+        taken = radix_bits(bits)
+        planes = [decomposing_cost(rows, part, parties) for part in taken]
+        sorting = _sum([radix_cost(rows, sum(taken), octets, parties), *planes])
+    opened = Compared(place_bits(rows) * rows * (parties - 1), 0, 1)
+    routed = [_routed(rows, width, parties) for width in (8, carried, carried)]
+    return _sum([sorting, _destined(rows, parties, 1), opened, *routed, _moved(rows, carried, parties)])
+
+
+def _routed(rows: int, octets: int, parties: int) -> Compared:
+    """Every party in turn permutes by an order of its own (expand.forward)."""
+    return Compared((parties - 1) * (32 + 8 * octets) * rows, parties * 8 * octets * rows, parties)
 
 
 def compaction_cost(rows: int, octets: int, parties: int = 2) -> Compared:
@@ -233,24 +257,36 @@ def most_pairs(gaps: int, rows: int) -> int:
     rare = (FAILURE + 1) * math.log(2)
     together = (math.lgamma(rows + gaps) - math.lgamma(rows + 1) - math.lgamma(gaps) + gaps * math.log(p) + rows * math.log(q))
     longest = min(rows, math.ceil((rare + math.log(gaps) - together) / -math.log(q)))
-    chances = [(p * q**count, count * (count - 1) / 2) for count in range(longest + 1)]
-    bound = partial(_chernoff, chances, gaps, rare - together)
+    bound = partial(_chernoff, p, q, longest, gaps, rare - together)
     exponent = _least(bound, -2 * math.log(q) / max(1, longest - 1))
     # in whole words of outcomes, so that the last digit of a logarithm does not matter
     return min(most, -(-math.ceil(bound(exponent)) // 64) * 64)
 
 
-def _chernoff(chances: Sequence[tuple[float, float]], gaps: int, rare: float, t: float) -> float:
-    moment = math.fsum(chance * math.exp(t * pairs) for chance, pairs in chances)
+def _chernoff(p: float, q: float, longest: int, gaps: int, rare: float, t: float) -> float:
+    """With the sum over c <= longest of p q^c e^(t c (c - 1) / 2), each term from the one before."""
+    moment, term, factor, step = p, p, q, math.exp(t)
+    for _ in range(longest):
+        term *= factor
+        moment += term
+        factor *= step
     return (gaps * math.log(moment) + rare) / t
 
 
 def _least(bound: Callable[[float], float], high: float) -> float:
     """Near the minimum of a function that falls, then rises, from high / 2^16 to high: golden section on a log scale."""
     low, ratio = high / (1 << 16), (math.sqrt(5) - 1) / 2
-    for _ in range(16):
-        left, right = high * (low / high) ** ratio, low * (high / low) ** ratio
-        low, high = (low, right) if bound(left) < bound(right) else (left, high)
+    left, right = high * (low / high) ** ratio, low * (high / low) ** ratio
+    at_left, at_right = bound(left), bound(right)
+    for _ in range(15):
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high * (low / high) ** ratio
+            at_left = bound(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low * (high / low) ** ratio
+            at_right = bound(right)
     return math.sqrt(low * high)
 
 

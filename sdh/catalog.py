@@ -6,9 +6,11 @@ A plan is a function of these facts, so every node holds the same catalog and it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sdh.errors import NameTaken, TypeMismatch, UnknownColumn, UnknownDeclaration, UnknownTable
 from sdh.policy import Policy, policy_from_message
 from sdh.schema import Column, Schema, parse_type
 
@@ -106,11 +108,33 @@ def party_from_message(message: dict[str, Any]) -> Party:
 
 
 @dataclass(frozen=True, slots=True)
+class Federated:
+    """A table whose rows are those of `parts`, tables of owners by full name.
+
+    name: 'table' or 'database.table'. keys: columns that the client declared unique over all parts. No owner can check
+    that, so no floor and no grant counts on it; a join that does checks it on shares.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...] = ()
+
+    def to_message(self) -> dict[str, Any]:
+        return {"name": self.name, "parts": list(self.parts), "keys": [list(key) for key in self.keys]}
+
+
+def federated_from_message(message: dict[str, Any]) -> Federated:
+    keys = tuple(tuple(str(column) for column in key) for key in message["keys"])
+    return Federated(str(message["name"]), tuple(str(part) for part in message["parts"]), keys)
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
-    """All parties, in the order they are ranked, and the public tables that everyone holds."""
+    """All parties, in the order they are ranked, the public tables that everyone holds, and the federated ones."""
 
     parties: tuple[Party, ...] = ()
     public: tuple[TableFacts, ...] = ()
+    federated: tuple[Federated, ...] = ()
 
     def party(self, name: str) -> Party:
         """Raises KeyError."""
@@ -122,10 +146,17 @@ class Catalog:
 
     @property
     def tables(self) -> tuple[TableFacts, ...]:
+        """Those that hold rows."""
         return tuple(table for party in self.parties for table in party.tables) + self.public
 
+    @property
+    def named(self) -> tuple[TableFacts, ...]:
+        """All that a query can name. Raises what `parts_of` does."""
+        return self.tables + tuple(federated_facts(table, self) for table in self.federated)
+
     def to_message(self) -> dict[str, Any]:
-        return {"parties": [p.to_message() for p in self.parties], "public": [t.to_message() for t in self.public]}
+        return {"parties": [p.to_message() for p in self.parties], "public": [t.to_message() for t in self.public],
+                "federated": [t.to_message() for t in self.federated]}
 
 
 def _missing(name: str) -> Party:
@@ -134,4 +165,76 @@ def _missing(name: str) -> Party:
 
 def catalog_from_message(message: dict[str, Any]) -> Catalog:
     return Catalog(tuple(party_from_message(p) for p in message["parties"]),
-                   tuple(table_from_message(t) for t in message["public"]))
+                   tuple(table_from_message(t) for t in message["public"]),
+                   tuple(federated_from_message(t) for t in message["federated"]))
+
+
+# --- federated tables ----------------------------------------------------------------------------
+
+
+def check_federated(catalog: Catalog) -> None:
+    """Every federated table has a name of its own and parts of equal columns. Raises NameTaken and as `parts_of` does."""
+    taken = {name.lower(): "party" for name in catalog.names} | {t.full_name.lower(): "table" for t in catalog.tables}
+    for table in catalog.federated:
+        database, dot, _ = table.name.rpartition(".")
+        for name in (table.name, database) if dot else (table.name,):
+            if name.lower() in taken:
+                raise NameTaken(f"The federated table {table.name} would hide the {taken[name.lower()]} {name}.",
+                                advice="Choose another name.")
+        taken[table.name.lower()] = "federated table"
+        if len(table.parts) < 2 or len({part.lower() for part in table.parts}) != len(table.parts):
+            raise UnknownDeclaration(f"The federated table {table.name} needs two parts or more, each once.")
+        parts_of(table, catalog)
+    databases = {table.name.lower().rpartition(".")[0] for table in catalog.federated} - {""}
+    for name in (*(table.full_name for table in catalog.public), *(table.name for table in catalog.federated)):
+        if name.lower() in databases:
+            raise NameTaken(f"{name} is a table and the database of a federated table.", advice="Choose another name.")
+
+
+def parts_of(table: Federated, catalog: Catalog) -> tuple[TableFacts, ...]:
+    """The parts as their owners published them, each with the columns of the first in its order.
+
+    Raises UnknownTable, UnknownColumn, TypeMismatch, and UnknownDeclaration for a key of columns that are not there.
+    """
+    owned = {facts.full_name.lower(): facts for party in catalog.parties for facts in party.tables}
+    found = []
+    for part in table.parts:
+        if part.lower() not in owned:
+            raise UnknownTable(f"No owner has a table {part}, a part of the federated table {table.name}.",
+                               advice="Attach its owner, or federate other tables.")
+        found.append(owned[part.lower()])
+    first = found[0]
+    names = {column.name.lower() for column in first.columns}
+    for column in (column for key in table.keys for column in key if column.lower() not in names):
+        raise UnknownDeclaration(f"The federated table {table.name} has no column {column} to be a key of.")
+    return tuple(_arranged(part, first, table) for part in found)
+
+
+def _arranged(part: TableFacts, first: TableFacts, table: Federated) -> TableFacts:
+    """The part with the first one's columns, in that order."""
+    places = {column.name.lower(): i for i, column in enumerate(part.columns)}
+    for name in _unlike(first, part):
+        raise UnknownColumn(f"{name} of the federated table {table.name} is not a column of both {first.full_name} and "
+                            f"{part.full_name}.", advice="Its parts need columns of the same names.")
+    order = [places[column.name.lower()] for column in first.columns]
+    for column, i in zip(first.columns, order, strict=True):
+        if part.columns[i].type != column.type:
+            raise TypeMismatch(f"{column.name} of the federated table {table.name} is {column.type} in {first.full_name} and "
+                               f"{part.columns[i].type} in {part.full_name}.", advice="Its parts need columns of the same types.")
+    return replace(part, columns=tuple(part.columns[i] for i in order), facts=tuple(part.facts[i] for i in order))
+
+
+def _unlike(first: TableFacts, part: TableFacts) -> Iterator[str]:
+    """Columns that one has and the other has not."""
+    ours, theirs = ({column.name.lower(): column.name for column in one.columns} for one in (first, part))
+    yield from (name for key, name in ours.items() if key not in theirs)
+    yield from (name for key, name in theirs.items() if key not in ours)
+
+
+def federated_facts(table: Federated, catalog: Catalog) -> TableFacts:
+    """The federated table as one: columns that may be NULL in some part, all rows. Raises as `parts_of` does."""
+    parts = parts_of(table, catalog)
+    columns = tuple(replace(same[0], nullable=any(column.nullable for column in same))
+                    for same in zip(*(part.columns for part in parts), strict=True))
+    database, _, name = table.name.rpartition(".")
+    return TableFacts(database, name, columns, (Facts(),) * len(columns), sum(part.rows for part in parts), table.keys)

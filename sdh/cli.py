@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -41,6 +41,8 @@ Params = Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE
                    help="The value of $NAME: a number, date, true, false, null, or text ('quoted' to be sure).")]
 Keys = Annotated[list[str] | None, typer.Option("--key", metavar="PARTY.TABLE=COLUMN,...",
                  help="Columns that are unique together; checked against the data.")]
+Federates = Annotated[list[str] | None, typer.Option("--federate", metavar="NAME=PARTY.TABLE,...",
+                      help="A table whose rows are those of several parties' tables; its keys by --key NAME=COLUMN,...")]
 Client = Annotated[str, typer.Option("--client", help="Who asks: the name that grants are made to.")]
 Zone = Annotated[str, typer.Option("--timezone", help="The time zone of the question.")]
 Memory = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE",
@@ -49,12 +51,12 @@ Memory = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE",
 
 @app.command()
 def query(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
-          key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC",
+          key: Keys = None, federate: Federates = None, client: Client = "analyst", timezone: Zone = "UTC",
           form: Annotated[Format, typer.Option("--format", "-f", help="How the rows are written.")] = Format.TABLE,
           timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds until it is given up.")] = None,
           memory_limit: Memory = None) -> None:
     """Ask one question, on secret shares where it crosses owners."""
-    asked = _asked(sql, party, policy, public, param, key)
+    asked = _asked(sql, party, policy, public, param, key, federate)
     if form is Format.ARROW and sys.stdout.isatty():
         raise typer.BadParameter("Arrow is binary: send it to a file or a program.", param_hint="--format")
     with _told():
@@ -65,11 +67,11 @@ def query(sql: Sql, party: Parties = None, policy: Policies = None, public: Publ
 
 @app.command()
 def explain(sql: Sql, party: Parties = None, policy: Policies = None, public: Publics = None, param: Params = None,
-            key: Keys = None, client: Client = "analyst", timezone: Zone = "UTC",
+            key: Keys = None, federate: Federates = None, client: Client = "analyst", timezone: Zone = "UTC",
             analyze: Annotated[bool, typer.Option("--analyze", help="Run it, and show what it cost beside that.")] = False
             ) -> None:
     """Show the plan: what runs where, what it costs, and what it reveals to whom. Nothing is run."""
-    asked = _asked(sql, party, policy, public, param, key)
+    asked = _asked(sql, party, policy, public, param, key, federate)
     with _told():
         with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone) as hub:
             text = (hub.sql(f"EXPLAIN ANALYZE {asked.sql}", params=asked.params, progress=meter).fetchall()[0][1] if analyze
@@ -121,6 +123,8 @@ class Asked:
     public: dict[str, str]
     params: dict[str, object]
     keys: dict[str, dict[str, list[tuple[str, ...]]]]
+    """By party and table; a federated table's by '' and its name."""
+    federated: dict[str, tuple[str, ...]]
 
     @contextmanager
     def hub(self, client: str, timezone: str, memory_limit: str | None = None) -> Iterator[Any]:
@@ -130,11 +134,13 @@ class Asked:
                 hub.attach(name, path, policy=self.policies.get(name), keys=self.keys.get(name))
             for name, path in self.public.items():
                 hub.publish(name, path)
+            for name, parts in self.federated.items():
+                hub.federate(name, parts, keys=self.keys.get("", {}).get(name))
             yield hub
 
 
 def _asked(sql: str, party: list[str] | None, policy: list[str] | None, public: list[str] | None,
-           param: list[str] | None, key: list[str] | None) -> Asked:
+           param: list[str] | None, key: list[str] | None, federate: list[str] | None) -> Asked:
     parties = _pairs(party, "--party")
     policies = _pairs(policy, "--policy")
     for name in policies.keys() - parties.keys():
@@ -143,7 +149,8 @@ def _asked(sql: str, party: list[str] | None, policy: list[str] | None, public: 
         granted = {name: _policy(text) for name, text in policies.items()}
     text = sys.stdin.read() if sql == "-" else sql
     params = {name: parameter(value) for name, value in _pairs(param, "--param").items()}
-    return Asked(text, parties, granted, _pairs(public, "--public"), params, _keys(key, parties))
+    federated = {name: tuple(part.strip() for part in parts.split(",")) for name, parts in _pairs(federate, "--federate").items()}
+    return Asked(text, parties, granted, _pairs(public, "--public"), params, _keys(key, parties, federated), federated)
 
 
 def _pairs(options: list[str] | None, hint: str) -> dict[str, str]:
@@ -158,13 +165,14 @@ def _pairs(options: list[str] | None, hint: str) -> dict[str, str]:
     return found
 
 
-def _keys(options: list[str] | None, parties: dict[str, str]) -> dict[str, dict[str, list[tuple[str, ...]]]]:
-    """--key options by party and table; one table may have several."""
+def _keys(options: list[str] | None, parties: Mapping[str, object],
+          federated: Mapping[str, object]) -> dict[str, dict[str, list[tuple[str, ...]]]]:
+    """--key options by party ('': federated) and table; one table may have several."""
     found: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     for option in options or []:
         where, equals, columns = option.partition("=")
-        party, dot, table = where.partition(".")
-        if not (equals and dot and table and columns) or party not in parties:
+        party, dot, table = ("", ".", where) if where in federated else where.partition(".")
+        if not (equals and dot and table and columns) or party and party not in parties:
             raise typer.BadParameter(f"{option!r} is not PARTY.TABLE=COLUMN,... of a given party.", param_hint="--key")
         found.setdefault(party, {}).setdefault(table, []).append(tuple(name.strip() for name in columns.split(",")))
     return found

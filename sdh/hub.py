@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -95,7 +95,7 @@ class Hub:
                 raise
 
     def detach(self, name: str) -> None:
-        """End a party's node. Raises UnknownParty."""
+        """End a party's node; federated tables with a part there go too. Raises UnknownParty."""
         with self._alone():
             self._members.detach(name)
 
@@ -114,13 +114,32 @@ class Hub:
             declared = stores.declarations_to_message({name: keys}, bounds)
             self._members.publish(Public(Path(path), measure(Path(path), name, declared), declared))
 
+    def federate(self, name: str, parts: Sequence[str], keys: Any = None) -> None:
+        """A table whose rows are those of `parts`, tables of owners that have the same columns and types.
+
+        name: 'patients', or 'medicine.patients'. parts: full names, ["north.patients", "south.patients"]. keys: columns that
+        are unique over all parts, as in `attach`: [("id",)]. The owners cannot check that alone, so it is your word: where a
+        join or GROUP BY on shares rests on it, it is proven there: two equal keys are an error (one bit, to the client) and
+        no wrong answer. No floor and no grant rests on it.
+        Every grant is asked of each part's owner, and every floor counts that owner's rows alone.
+        Raises NameTaken, UnknownTable, UnknownColumn, TypeMismatch, UnknownDeclaration.
+        """
+        with self._alone():
+            from sdh.catalog import Federated
+            from sdh.connectors.facts import keys_of
+
+            for word in name.split(".", 1) if isinstance(name, str) else (name,):
+                _check_name(word, "federated table")
+            self._refuse_taken(name)
+            self._members.federate(Federated(name, tuple(parts), keys_of(keys or ())))
+
     def tables(self) -> tuple[str, ...]:
-        """Full names: party.table, and public tables by their plain name."""
+        """Full names: party.table, and public and federated tables by their own."""
         self._check_open()
-        return tuple(table.full_name for table in self._members.catalog.tables)
+        return tuple(table.full_name for table in self._members.catalog.named)
 
     def schema(self, table: str) -> Schema:
-        """The columns of `party.table`, or of a public table. Raises UnknownTable."""
+        """The columns of `party.table`, or of a public or federated table. Raises UnknownTable."""
         self._check_open()
         from sdh.statements import table_of
 
@@ -195,6 +214,8 @@ class Hub:
     def _refuse_taken(self, name: str) -> None:
         taken = {party.lower(): "party" for party in self._members.parties}
         taken |= {table.lower(): "public table" for table in self._members.public}
+        taken |= {table.lower().rpartition(".")[0]: "database of a federated table" for table in self._members.federated}
+        taken |= {table.lower(): "federated table" for table in self._members.federated}
         if name.lower() in taken:
             raise NameTaken(f"There is a {taken[name.lower()]} named {name!r} already.", advice="Choose another name.")
 

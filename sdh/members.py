@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from sdh.catalog import Catalog, Party, party_from_message
+from sdh.catalog import Catalog, Federated, Party, check_federated, party_from_message
 from sdh.config import Limits, Programs, Share, share_of_machine
 from sdh.connectors.wire import Identity
 from sdh.errors import HubClosed, UnknownParty
@@ -48,6 +48,7 @@ class Members:
     events: Events = field(default_factory=lambda: SimpleQueue[Event]())
     parties: dict[str, Attached] = field(default_factory=dict)
     public: dict[str, Public] = field(default_factory=dict)
+    federated: dict[str, Federated] = field(default_factory=dict)
     closed: bool = False
     _dealer: Process | None = None
     _running: list[Process] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Members:
     @property
     def catalog(self) -> Catalog:
         return Catalog(tuple(attached.party for attached in self.parties.values()),
-                       tuple(public.facts for public in self.public.values()))
+                       tuple(public.facts for public in self.public.values()), tuple(self.federated.values()))
 
     def launch_node(self, name: str) -> Process:
         return self._launch(self.programs.node, name)
@@ -89,12 +90,21 @@ class Members:
         party = self._introduce(process, request)
         self.parties[name] = Attached(process, folder, request, party)
 
+    def federate(self, table: Federated) -> None:
+        """Raises NameTaken, UnknownTable, UnknownColumn, TypeMismatch, UnknownDeclaration."""
+        known = self.catalog
+        check_federated(Catalog(known.parties, known.public, (*known.federated, table)))
+        self.federated[table.name] = table
+
     def detach(self, name: str) -> None:
-        """Raises UnknownParty."""
+        """The federated tables with a part there go too. Raises UnknownParty."""
         if name not in self.parties:
             known = ", ".join(self.parties) or "none"
             raise UnknownParty(f"No party {name!r} is attached.", advice=f"Attached: {known}.")
         attached = self.parties.pop(name)
+        gone = f"{name.lower()}."
+        self.federated = {key: table for key, table in self.federated.items()
+                          if not any(part.lower().startswith(gone) for part in table.parts)}
         self.discard(attached.process, attached.folder)
 
     def publish(self, public: Public) -> None:

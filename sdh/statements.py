@@ -18,7 +18,7 @@ from sdh.executors.local import run_local
 from sdh.executors.release import assemble
 from sdh.members import Members
 from sdh.parsers.parse import parse
-from sdh.parsers.syntax import Describe, Explain, Select, ShowTables, Table
+from sdh.parsers.syntax import Describe, Explain, Select, ShowTables, Table, Union
 from sdh.planners.plan import Placed, Plan, Question, finish, place
 from sdh.result import Result, cost_of
 from sdh.schema import Schema
@@ -29,7 +29,7 @@ _LEADING = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(EXPLAIN(?:\s+ANALYZE)?|DESC
 def answer(members: Members, question: Question, end: float | None, progress: Progress | None) -> Result:
     """`end`: the moment, by time.monotonic, at which the query's time is over."""
     match parse(question.text):
-        case Select():
+        case Select() | Union():
             return select(members, question, end, progress)
         case Explain(analyze=True):
             done = select(members, inner(question), end, progress)
@@ -41,7 +41,7 @@ def answer(members: Members, question: Question, end: float | None, progress: Pr
         case Describe():
             return Result(_described(place(inner(question), members.catalog).schema))
         case ShowTables():
-            names = sorted(table.full_name for table in members.catalog.tables)
+            names = sorted(table.full_name for table in members.catalog.named)
             return Result(pa.table({"name": pa.array(names, pa.string())}))
 
 
@@ -102,7 +102,7 @@ def table_of(catalog: Catalog, name: str) -> TableFacts:
     """The table of this full name, whatever its case. Raises UnknownTable."""
     from difflib import get_close_matches
 
-    tables = {table.full_name.lower(): table for table in catalog.tables}
+    tables = {table.full_name.lower(): table for table in catalog.named}
     if name.lower() in tables:
         return tables[name.lower()]
     near = [tables[one].full_name for one in get_close_matches(name.lower(), tables, n=3)]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdh.catalog import Catalog, Party
+from sdh.catalog import Catalog, Party, check_federated
 from sdh.config import Share
-from sdh.errors import PlanMismatch, StaleFact
+from sdh.errors import PlanMismatch, SdhError, StaleFact
 from sdh.order import UNSHARED
 from sdh.policy import policy_from_message
 from sdh.public import Public, measure, public_from_message
@@ -48,7 +48,8 @@ class Holdings:
         self.close()
 
     def check(self, catalog: Catalog) -> None:
-        """Raises PlanMismatch unless the catalog says of this party and the public tables what this node holds."""
+        """Raises PlanMismatch unless the catalog says of this party and the public tables what this node holds, and
+        federates what is there."""
         own = [party for party in catalog.parties if party.name.lower() == self.name.lower()]
         if self.party is None or own != [self.party]:
             raise PlanMismatch(f"The catalog is not what {self.name} published.", advice=UNSHARED)
@@ -56,6 +57,10 @@ class Holdings:
             raise PlanMismatch("The catalog lists two parties of one name.", advice=UNSHARED)
         if any(table.party != party.name for party in catalog.parties for table in party.tables):
             raise PlanMismatch("The catalog lists a table under another owner.", advice=UNSHARED)
+        try:
+            check_federated(catalog)
+        except SdhError as fault:   # the hub has checked it too: this is another catalog than its
+            raise PlanMismatch(f"The catalog federates what is not there: {fault.message}", advice=UNSHARED) from None
         held = {public.facts for public in self.public.values()}
         if not held.issuperset(catalog.public):
             raise PlanMismatch(f"The catalog's public tables are not those of {self.name}.", advice=UNSHARED)

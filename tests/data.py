@@ -124,4 +124,5 @@ def oracle(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
             connection.unregister("rows_")
     connection.register("rows_", public_table())
     connection.execute("CREATE TABLE code AS FROM rows_")
+    connection.execute("CREATE VIEW pooled AS FROM bank.accounts UNION ALL FROM shop.orders")
     return connection

@@ -15,7 +15,7 @@ import pyarrow as pa
 import sdh
 from tests.compare import difference
 from tests.data import oracle, public_table, tables
-from tests.generate import queries
+from tests.generate import nestings, queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ def open_hub(parties: int, seed: int, rows: str) -> sdh.Hub:
     for party, owned in tables(parties, seed).items():
         hub.attach(party, dict(owned), policy=sdh.Policy.open(rows=rows), keys={name: [("id",)] for name in owned})
     hub.publish("code", public_table())
+    hub.federate("pooled", ["bank.accounts", "shop.orders"])
     return hub
 
 
@@ -81,7 +82,9 @@ def main() -> int:
     counts: Counter[str] = Counter()
     connection = oracle(tables(options.parties, options.seed))
     with open_hub(options.parties, options.seed, options.rows) as hub:
-        for i, query in enumerate(queries(options.seed, options.n, options.parties)):
+        nested = options.n // 4
+        asked = queries(options.seed, options.n - nested, options.parties) + nestings(options.seed, nested, options.parties)
+        for i, query in enumerate(asked):
             start = time.perf_counter()
             outcome = ask(hub, connection, query)
             counts[outcome.verdict] += 1

@@ -33,6 +33,37 @@ QUERIES = {
     "local": "SELECT b, count(*) AS rows FROM bank.accounts GROUP BY b ORDER BY b",
     "guarded": "SELECT CASE WHEN x.n > y.n THEN -x.small ELSE x.small // 2 END AS v "
     "FROM bank.branches x JOIN shop.orders y ON x.id = y.id",
+    "unknown": "SELECT x.s, y.k, x.id, x.money, count(*) AS rows, sum(y.n) AS total, min(y.d) AS first FROM bank.branches x, "
+    "shop.orders y GROUP BY x.id, x.s, y.k, x.money HAVING count(*) > 1 ORDER BY 1, 2, 3, 4",
+    "marked": "SELECT x.s, count(DISTINCT y.k) AS k, sum(DISTINCT y.n) FILTER (WHERE y.b) AS n, count(*) AS rows "
+    "FROM bank.branches x, shop.orders y GROUP BY x.s ORDER BY x.s",
+    "top": "SELECT x.id, y.s, y.n + x.n AS n FROM bank.branches x, shop.orders y WHERE x.n < y.n "
+    "ORDER BY y.d DESC NULLS FIRST, n, x.id, y.id LIMIT 5 OFFSET 2",
+    "left": "SELECT x.id, y.s, coalesce(y.n, 0) AS n FROM bank.accounts x LEFT JOIN shop.orders y ON x.id = y.id AND x.n < y.n "
+    "ORDER BY x.id",
+    "anti": "SELECT x.id, x.s FROM bank.accounts x WHERE x.k NOT IN (SELECT y.k FROM shop.orders y WHERE y.k > 2) ORDER BY x.id",
+    "sorted": "SELECT count(*) AS rows, sum(x.m) AS total FROM (SELECT a.id, a.small + b.id AS m FROM bank.accounts a, "
+    "bank.accounts b, bank.accounts c) x JOIN shop.orders y ON x.id = y.id WHERE x.m + y.id NOT IN "
+    "(SELECT d.small + e.id FROM shop.orders d, shop.orders e, shop.orders f WHERE d.small IS NOT NULL)",
+    "appended": "SELECT id, n, s FROM bank.accounts WHERE n > 0 UNION ALL SELECT x.id, x.n + y.n, c.label FROM mill.sacks x "
+    "JOIN shop.orders y ON x.id = y.id JOIN code c ON c.code = x.k ORDER BY 1, 2, 3",
+    "federated": "SELECT count(*) AS rows, avg(u.money) AS mean, max(u.d) AS last, sum(u.n * c.code) AS total FROM pooled u "
+    "JOIN code c ON c.code < u.k WHERE u.id > 2",
+    "scalar": "SELECT x.id, (SELECT max(n) FROM shop.orders) AS most, (SELECT y.n + x.n FROM shop.orders y WHERE y.id = x.id) "
+    "AS n FROM bank.accounts x ORDER BY x.id",
+    "correlated": "SELECT x.id FROM bank.accounts x WHERE x.n <= (SELECT 0.5 * sum(y.n) FROM shop.orders y WHERE y.k = x.k) "
+    "OR (SELECT count(*) FROM shop.orders y WHERE y.k = x.k) = 0",
+    "exists": "SELECT x.id FROM bank.accounts x WHERE EXISTS (SELECT 1 FROM shop.orders y WHERE y.k = x.k AND y.b) "
+    "AND NOT EXISTS (SELECT 1 FROM shop.orders y WHERE y.n = x.n AND y.d > x.d) ORDER BY x.id",
+    "extremes": "SELECT x.id FROM bank.accounts x WHERE EXISTS (SELECT 1 FROM shop.orders y WHERE y.k = x.k AND y.n <> x.n)",
+    "in": "SELECT x.id, x.n IN (SELECT n FROM shop.orders) AS i FROM bank.accounts x WHERE x.k IN (SELECT id FROM shop.orders) "
+    "AND x.k NOT IN (SELECT k FROM bank.branches WHERE k > 3) AND x.id NOT IN (SELECT id FROM bank.branches) ORDER BY x.id",
+    "quantified": "SELECT x.id, x.n > ALL (SELECT y.n FROM shop.orders y WHERE y.b = x.b) AS a FROM bank.branches x "
+    "WHERE x.n < ANY (SELECT n FROM shop.orders) ORDER BY x.id",
+    "factored": "SELECT count(*) AS rows FROM bank.accounts x, shop.orders y WHERE (x.id = y.id AND x.n < 5 AND y.s = 'a') "
+    "OR (y.id = x.id AND x.n BETWEEN 6 AND 100 AND y.s IN ('ab', 'MAIL'))",
+    "equated": "SELECT x.id, z.n FROM bank.accounts x, shop.orders y, bank.branches z WHERE x.id = y.id AND z.id = y.id "
+    "AND x.id < 9 AND EXISTS (SELECT 1 FROM bank.accounts w WHERE w.k = y.id AND w.n IS NOT NULL) ORDER BY x.id",
     "derived": "WITH w AS (SELECT k, sum(n) AS total FROM shop.orders GROUP BY k) "
     "SELECT sum(w.total * x.n) AS v FROM w JOIN bank.accounts x ON x.id = w.k WHERE w.total > x.n",
 }

@@ -49,3 +49,25 @@ def test_fewer_contributors_than_the_floor_do_not_show(
     hub: sdh.Hub, origin: str, select: str, rest: str, expected: list[tuple[object, ...]]
 ) -> None:
     assert hub.sql(f"SELECT {select} {origin} {rest}").fetchall() == expected
+
+
+@pytest.mark.parametrize(("query", "expected"), [
+    ("SELECT (SELECT sum(a.x) FROM bank.accounts a WHERE a.id < 9) AS v", [(None,)]),
+    ("SELECT (SELECT sum(a.x) FROM bank.accounts a WHERE a.id < 10) AS v", [(450,)]),
+    ("SELECT o.id FROM shop.orders o WHERE o.id IN (SELECT count(*) FROM bank.accounts a GROUP BY a.g) ORDER BY 1",
+     [(10,), (12,)]),
+    ("SELECT max(v) FROM (SELECT o.id, (SELECT count(*) FROM bank.accounts a WHERE a.x = 10 * o.id) AS v FROM shop.orders o)",
+     sdh.FloorUnsupported),
+    ("SELECT o.id FROM shop.orders o WHERE (SELECT count(*) FROM bank.accounts a WHERE a.x = 10 * o.id) > 0", []),
+    ("SELECT count(*) FROM shop.orders o WHERE EXISTS (SELECT 1 FROM bank.accounts a WHERE a.id = o.id AND a.x < 90)", [(None,)]),
+    ("SELECT count(*) FROM shop.orders o WHERE o.id IN (SELECT a.id FROM bank.accounts a WHERE a.x < 100)", [(10,)]),
+    ("SELECT count(*) FROM shop.orders o WHERE NOT EXISTS (SELECT 1 FROM bank.accounts a WHERE a.id = o.id AND a.x < 90)",
+     sdh.FloorUnsupported),
+    ("SELECT o.id FROM shop.orders o WHERE EXISTS (SELECT a.g FROM bank.accounts a GROUP BY a.g HAVING count(*) < 8)", []),
+])  # fmt: skip
+def test_a_subquery_is_no_way_below_the_floor(hub: sdh.Hub, query: str, expected: list[tuple[object, ...]] | type) -> None:
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            hub.sql(query)
+        return
+    assert hub.sql(query).fetchall() == expected

@@ -57,6 +57,8 @@ def shared() -> Taped:
         tables = {"one": twin(party, "one"), "two": twin(party, "two"), "mark": marked(party, ROWS[party])}
         keys = {"one": [("id",)], "two": [("id",)], "mark": MARKED_KEYS if party == "shop" else [("id",)]}
         opened.hub.attach(party, tables, policy=sdh.Policy.open(rows=rows), keys=keys)
+    for name in ("one", "two"):
+        opened.hub.federate(f"joint.{name}", [f"bank.{name}", f"shop.{name}"], keys=[("id",)])
     opened.sql(QUERIES["chain"].format("one"))   # the first frames of all are those of their start
     return opened
 
@@ -72,18 +74,51 @@ QUERIES = {
               "GROUP BY x.n < y.n, x.b",
     "case": "SELECT sum(CASE WHEN x.money BETWEEN z.money AND 100 THEN x.n ELSE coalesce(z.n, 0) END), count(*) "
             "FROM bank.{0} x JOIN mill.{0} z ON x.n >= z.n",
-    "text": "SELECT count(*), max(z.d) FROM bank.{0} x JOIN mill.{0} z ON x.s <= z.s AND x.s <> 'zzz'",
+    "text": "SELECT count(*), max(z.d) FROM bank.{0} x JOIN mill.{0} z ON x.s <= z.s "
+            "AND x.s <> 'zzz' AND x.id <> z.id",
     "in": "SELECT z.id, count(*) FROM mill.{0} z JOIN bank.{0} x ON x.k IN (z.k, z.n, 3) "
           "AND x.d IS DISTINCT FROM z.w + DATE '1990-01-01' GROUP BY z.id",
     "quotient": "SELECT z.id, z.n / y.n AS q FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id "
                 "WHERE z.n < y.n + 5",
     "error": "SELECT z.id, z.w * y.w AS product FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id WHERE y.n <> 9999",
     "three": "SELECT x.s, count(*), sum(y.n * z.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
-             "JOIN mill.{0} z ON y.n >= z.n AND x.b GROUP BY x.s",
+             "JOIN mill.{0} z ON y.n >= z.n AND z.id <> y.k AND x.b GROUP BY x.s",
     "chain": "SELECT z.id, x.money, y.s FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id JOIN bank.{0} x ON z.id = x.id",
     "derived": "WITH w AS (SELECT k, count(*) AS c, sum(n) AS t FROM bank.{0} GROUP BY k) "
                "SELECT sum(w.t), max(w.c), count(y.s) FROM w JOIN shop.{0} y ON w.k = y.id",
+    "unknown keys": "SELECT x.s, y.k, count(*) AS c, sum(y.n) AS t, min(x.money), max(y.d) FROM bank.{0} x "
+                    "JOIN shop.{0} y ON x.id = y.id GROUP BY x.s, y.k HAVING count(*) > 0",
+    "distinct arguments": "SELECT z.k, count(DISTINCT y.n) AS c, sum(DISTINCT y.w) FILTER (WHERE y.n >= z.n) FROM mill.{0} z "
+                          "JOIN shop.{0} y ON z.id = y.id GROUP BY z.k",
+    "first rows": "SELECT x.id, y.n FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id WHERE x.n >= y.n OR y.b "
+                  "ORDER BY y.n DESC NULLS FIRST, x.s, x.id LIMIT 5 OFFSET 1",
+    "any rows": "SELECT z.id, x.n FROM mill.{0} z JOIN bank.{0} x ON z.n >= x.n LIMIT 7",
     "distinct": "SELECT DISTINCT y.b FROM mill.{0} z JOIN shop.{0} y ON z.id = y.id ORDER BY 1",
+}
+
+QUERIES |= {
+    "appended": "SELECT id, s, money FROM bank.{0} WHERE n > 5 UNION ALL SELECT id, s || '!', n FROM mill.{0}",
+    "federated": "SELECT count(*), sum(n), min(money), avg(w) FROM joint.{0} WHERE b",
+    "federated join": "SELECT count(*), sum(j.n * z.n), min(j.money) FROM joint.{0} j JOIN mill.{0} z ON j.n >= z.n",
+    "proven": "SELECT id, s, sum(n) FROM joint.{0} WHERE n <> 9999 GROUP BY id, s",
+}
+
+QUERIES |= {
+    "left join": "SELECT x.id, y.s, y.b, y.n + 1 AS n FROM bank.{0} x LEFT JOIN shop.{0} y ON x.id = y.id AND y.n >= x.n",
+    "full join": "SELECT x.id, z.s, z.b FROM bank.{0} x FULL JOIN mill.{0} z ON x.id = z.id",
+    "all pairs of a full join": "SELECT z.id, x.s FROM bank.{0} x FULL JOIN mill.{0} z ON x.n > z.n AND x.s <= z.s",
+    "anti join": "SELECT x.id, x.s FROM bank.{0} x WHERE NOT EXISTS (SELECT 1 FROM shop.{0} y WHERE y.k = x.k AND y.s = x.s)",
+    "semi join": "SELECT z.id FROM mill.{0} z WHERE EXISTS (SELECT 1 FROM shop.{0} y WHERE y.n >= z.n AND y.b)",
+    "marks": "SELECT z.id, z.k IN (SELECT y.k FROM shop.{0} y) AS a, "
+             "z.n NOT IN (SELECT y.n FROM shop.{0} y WHERE y.w > z.w) AS b FROM mill.{0} z",
+    "aligned marks": "SELECT x.id, x.k IN (SELECT y.k FROM shop.{0} y) AS a FROM bank.{0} x",
+    "single": "SELECT z.id, (SELECT y.s FROM shop.{0} y WHERE y.id = z.id) AS s, (SELECT max(x.n) FROM bank.{0} x) AS n "
+              "FROM mill.{0} z",
+    "sorted join": "SELECT x.id, w.s FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id JOIN bank.{0} w ON w.id = x.k + y.k",
+    "sorted left join": "SELECT count(*), count(w.id), sum(w.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+                        "LEFT JOIN shop.{0} w ON w.id = y.k + x.k - 7 AND x.n <= w.n",
+    "sorted anti join": "SELECT x.id FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+                        "WHERE NOT EXISTS (SELECT 1 FROM shop.{0} w WHERE w.k = x.k + y.k)",
 }
 
 

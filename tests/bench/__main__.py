@@ -4,8 +4,9 @@ N: 4194304, 2^22 or 1e8. Parties and dealer share this machine. The clock runs f
 the result's shares: before the dealer hears of anything, until the last party is done. Starting processes, imports and
 the plan's trace lie before it, the check of the answer after it.
 
-`start`: from sdh.connect() to the first and second answer. `suite`: all operations, which `make bench` runs; `linear`:
-comparisons, arithmetic and casesum from 10^5 rows to N; both append lines to a file, which `table` and `plot` show.
+`tpch`: the 22 queries over owners, with a --scale in place of N. `start`: from sdh.connect() to the first and second
+answer. `suite`: all operations, which `make bench` runs; `linear`: comparisons, arithmetic and casesum from 10^5 rows to
+N; both append lines to a file, which `table` and `plot` show.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from time import perf_counter
 
 from sdh.connectors.emulated import parse_network
 from sdh.errors import DeviceMissing
-from tests.bench import peer, reporting
+from tests.bench import peer, reporting, tpch
 from tests.bench.measuring import LINEAR, OPERATIONS, Measured, measure
 
 SUITE = (
@@ -35,6 +36,8 @@ SUITE = (
 def main() -> int:
     options = _parser().parse_args()
     match options.what:
+        case "tpch":
+            return tpch.run(options)
         case "start":
             _show(start(), options.json)
         case "suite":
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--network", type=_network, default="", help="an emulated network between all, such as 1gbit,20ms")
             one.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
             one.set_defaults(step=0)
+    tpch.add_arguments(commands.add_parser("tpch", help="the 22 TPC-H queries over owners"))
     commands.add_parser("start", help="seconds to a hub's first and second answer").add_argument("--json", action="store_true")
     suite = commands.add_parser("suite", help="all operations, a table")
     linear = commands.add_parser("linear", help="comparisons, arithmetic and casesum, 10^5 rows to N, a table")

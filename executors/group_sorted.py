@@ -1,0 +1,291 @@
+"""GROUP BY of keys that no owner knows, DISTINCT, and the first rows of an order: by sorts on shares (protocols.md, section 5).
+
+Rows that are not there sort last. Neighbours are compared, so that equal keys make a group; sums are differences of prefix
+sums, which a stable compaction brings together for the last row of each group. How many groups there are never shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sdh.executors import bits
+from sdh.executors.arithmetic import to_arithmetic, to_arithmetic_many
+from sdh.executors.bits import Bits
+from sdh.executors.compaction import columns_of as as_columns
+from sdh.executors.compaction import compact
+from sdh.executors.compare import is_zero_many
+from sdh.executors.evaluate import Scope, evaluate
+from sdh.executors.grouping import Weighed, candidates, differences, extreme_width, weigh, weight_of
+from sdh.executors.key_limbs import Coded, coded, extreme_text, falling, neighbours, value_in, value_of
+from sdh.executors.keys import Limb
+from sdh.executors.permute import Record
+from sdh.executors.runtime import Session
+from sdh.executors.scan import segmented_extreme
+from sdh.executors.shares import Shared, raw
+from sdh.executors.sorting import sort, top_k
+from sdh.executors.text_extremes import best_of_groups
+from sdh.executors.values import Number, Relation, Truth, Value, columns_of, flatten, from_columns, unflatten
+from sdh.planners.physical import ALONE, SORTED, GroupAggregate, MarkDistinct, TopK, group_slots
+
+Parts = Sequence[Record]
+"""Columns of one row count in groups that are used together: what a record is made of."""
+
+
+def group_aggregate(node: GroupAggregate, scope: Scope) -> Relation:
+    """One row per group: keys, carried columns, calls.
+
+    1. Keys as limbs; what each row has to add. 2. Sort by (is not there, keys). 3. Compare neighbours. 4. Extremes within
+    groups; prefix sums. 5. The last row of every group to the front, cut to the public bound. 6. Differences of sums.
+    """
+    session = scope.session
+    found = weigh(node.calls, scope.relation.valid, scope)
+    values = [value_in(e, scope) for _, e in node.carried]
+    counts = _counts(session, found, node, scope)
+    if node.arrangement == ALONE:
+        return _alone(node, found, values, counts, scope)
+    keys = coded([e for _, e in node.keys], scope, scope.relation.valid)
+    extremes = [part for share, null in found.extremes.values() for part in (share, *_some(null))]
+    texts = [limb for text in found.texts.values() for limb in text.shares]
+    parts: Parts = [_some(scope.relation.valid), *(key.record for key in keys), *(columns_of(value) for value in values),
+                    list(counts.values()), list(found.sums.values()), extremes, texts]
+    if node.arrangement == SORTED:
+        parts = _regrouped(parts, sort(session, _limbs(session, keys, scope.relation.valid), _flat(parts)))
+    return _grouped(node, parts, keys, values, found, list(counts), scope)
+
+
+def _grouped(node: GroupAggregate, parts: Parts, keys: list[Coded], values: list[Value], found: Weighed, weights: list[int],
+             scope: Scope) -> Relation:
+    session, rows, slots = scope.session, scope.rows, group_slots(node)
+    [valid, *rest], places = parts, len(keys)
+    moved = [key.of(record) for key, record in zip(keys, rest, strict=False)]
+    payload, (counts, sums, extremes, texts) = rest[:places + len(values)], rest[places + len(values):]
+    same = neighbours(session, moved) if rows > 1 else None
+    steps = _doubled(session, same) if found.extremes or found.texts else []
+    best = _extremes(node, extremes, found, steps, scope) + _text_extremes(node, texts, found, steps, scope)
+    added = [torch.cumsum(_ring(column), 0) for column in (*counts, *sums)]
+    last = _last(session, same, _bit(valid), rows)
+    front: Parts = [[last], *payload, added, best]
+    [[exists], *kept, added_up, best] = _regrouped(front, _first(compact(session, last, _flat(front)), slots))
+    totals = [differences(_ring(column)) for column in added_up]
+    by_weight = dict(zip(weights, totals, strict=False))
+    by_call = dict(zip(found.sums, totals[len(weights):], strict=True))
+    columns = {field.number: value_of(key.of(record), e, session)
+               for (field, e), key, record in zip(node.keys, keys, kept, strict=False)}
+    columns |= {field.number: from_columns(value, record)
+                for (field, _), value, record in zip(node.carried, values, kept[places:], strict=True)}
+    pairs = {i: (_ring(best[2 * place]), _bits(best[2 * place + 1])) for place, i in enumerate(found.extremes)}
+    columns |= _calls(node, found, by_weight, by_call, pairs, slots, scope)
+    columns |= _texts(node, found, [_ring(column) for column in best[2 * len(pairs):]], scope)
+    return Relation(slots, _bits(exists), columns)
+
+
+def _alone(node: GroupAggregate, found: Weighed, values: list[Value], counts: dict[int, Tensor], scope: Scope) -> Relation:
+    """Every row is its group: its weights are its counts, its arguments its sums and extremes."""
+    session = scope.session
+    columns = {field.number: value_in(e, scope) for field, e in node.keys}
+    columns |= {field.number: value for (field, _), value in zip(node.carried, values, strict=True)}
+    pairs = {i: (share, scope.bit(False) if null is None else null) for i, (share, null) in found.extremes.items()}
+    nothing = {i: _not(session, weight) for i, weight in enumerate(found.weights)}
+    for i, call in enumerate(node.calls):
+        if i in found.sums:
+            columns[call.output.number] = Number(found.sums[i], _null_of(call.function, nothing[1 + i], found, i, scope))
+        elif i in pairs:
+            columns[call.output.number] = Number(*pairs[i])
+        elif i not in found.texts:
+            columns[call.output.number] = Number(counts[_weight(found, i)])
+    columns |= _texts(node, found, [limb for text in found.texts.values() for limb in text.shares], scope)
+    return Relation(scope.rows, scope.relation.valid, columns)
+
+
+def _null_of(function: str, none: Bits | None, found: Weighed, i: int, scope: Scope) -> Bits | None:
+    """Where a sum is NULL: nothing was counted. Where all rows of a group count it never is."""
+    if function == "sum_count":
+        return None
+    return scope.bit(False) if none is None or found.weights[1 + i] is found.weights[0] else none
+
+
+def _not(session: Session, weight: Bits | None) -> Bits | None:
+    return None if weight is None else bits.not_(session, weight)
+
+
+# --- what each row adds --------------------------------------------------------------------------
+
+
+def _weight(found: Weighed, i: int) -> int:
+    """Where call i's weight first stands: equal weights are counted once."""
+    return next(place for place, weight in enumerate(found.weights) if weight is found.weights[1 + i])
+
+
+def _counts(session: Session, found: Weighed, node: GroupAggregate, scope: Scope) -> dict[int, Tensor]:
+    """The weights that are counted, by place: of counts, and of sums that may be of nothing."""
+    counted = [i for i, call in enumerate(node.calls) if i not in found.extremes and i not in found.texts and (
+        i not in found.sums or node.arrangement != ALONE and call.function == "sum" and _weight(found, i))]
+    wanted = {_weight(found, i): found.weights[1 + i] for i in counted}
+    weights = {place: weight for place, weight in wanted.items() if weight is not None}
+    ring = dict(zip(weights, to_arithmetic_many(session, list(weights.values())) if weights else [], strict=True))
+    return {place: raw(ring[place]) if place in ring else scope.constant(1) for place in wanted}
+
+
+def _calls(node: GroupAggregate, found: Weighed, counts: dict[int, Tensor], sums: dict[int, Tensor],
+           extremes: dict[int, tuple[Tensor, Bits]], slots: int, scope: Scope) -> dict[int, Value]:
+    """SUM is NULL where nothing was counted, MIN and MAX say so themselves."""
+    session, width = scope.session, max(scope.rows, 1).bit_length()
+    tested = {place: counts[place] for i in sums if node.calls[i].function == "sum" for place in [_weight(found, i)] if place}
+    none = dict(zip(tested, is_zero_many(session, [(count, width) for count in tested.values()]), strict=True))
+    columns: dict[int, Value] = {}
+    for i, call in enumerate(node.calls):
+        if i in extremes:
+            columns[call.output.number] = Number(*extremes[i])
+        elif i in sums:
+            null = None if call.function == "sum_count" else none.get(_weight(found, i), bits.constant(session, slots, False))
+            columns[call.output.number] = Number(sums[i], null)
+        elif i not in found.texts:
+            columns[call.output.number] = Number(counts[_weight(found, i)])
+    return columns
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def _last(session: Session, same: Bits | None, valid: Bits | None, rows: int) -> Bits:
+    """The last row of each group: there, and the next row is not, or has other keys."""
+    if rows < 2 or same is None:
+        return bits.constant(session, rows, True) if valid is None else valid
+    if valid is not None:
+        same = bits.and_(session, same, bits.slice_(valid, 1, rows))
+    last = bits.concat([bits.not_(session, same), bits.constant(session, 1, True)])
+    return last if valid is None else bits.and_(session, last, valid)
+
+
+def _doubled(session: Session, same: Bits | None) -> list[Bits]:
+    """For j = 0, 1, ...: bit i says that rows i and i + 2^j are of one group."""
+    steps: list[Bits] = []
+    while same is not None and same.rows > 0:
+        steps.append(same)
+        step = 1 << (len(steps) - 1)
+        if same.rows <= step:
+            break
+        same = bits.and_(session, bits.slice_(same, step, same.rows), bits.slice_(same, 0, same.rows - step))
+    return steps
+
+
+def _extremes(node: GroupAggregate, record: Record, found: Weighed, steps: list[Bits], scope: Scope) -> list[Shared | Bits]:
+    """Of each row's group up to it: the best value and whether there is none."""
+    session, parts = scope.session, iter(record)
+    result: list[Shared | Bits] = []
+    for i, (_, null) in found.extremes.items():
+        share, none = next(parts), None if null is None else _bits(next(parts))
+        call = node.calls[i]
+        result += segmented_extreme(session, _ring(share), none, steps, extreme_width(call, scope), call.function == "max")
+    return result
+
+
+def _text_extremes(node: GroupAggregate, record: Record, found: Weighed, steps: list[Bits], scope: Scope) -> list[Shared | Bits]:
+    """Of each row's group up to it: the limbs of the best text."""
+    limbs, result = iter(map(_ring, record)), list[Shared | Bits]()
+    for i, text in found.texts.items():
+        one = candidates(node.calls[i], text, [next(limbs) for _ in text.shares])
+        result += best_of_groups(scope.session, one, steps).limbs
+    return result
+
+
+def _texts(node: GroupAggregate, found: Weighed, limbs: list[Tensor], scope: Scope) -> dict[int, Value]:
+    values, parts = dict[int, Value](), iter(limbs)
+    for i, text in found.texts.items():
+        call = node.calls[i]
+        mine = [next(parts) for _ in text.shares]
+        values[call.output.number] = extreme_text(text.shape, mine, call.function == "max", scope.session)
+    return values
+
+
+# --- marks, and the first rows -------------------------------------------------------------------
+
+
+def mark_distinct(node: MarkDistinct, scope: Scope) -> Relation:
+    """Rows sorted by (is not there, keys, is not counted, argument); the first of equal counted ones is marked."""
+    session, valid = scope.session, scope.relation.valid
+    counted = weight_of(valid, node.filter, evaluate(node.argument, scope), scope)
+    keys = coded(node.keys, scope, valid)
+    [argument] = coded([node.argument], scope, counted)
+    limbs = _limbs(session, keys, valid)
+    if counted is not None and counted is not valid:
+        limbs.append((raw(to_arithmetic(session, bits.not_(session, counted))), 2))
+    kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
+    parts: Parts = [_some(valid), _some(counted), *(key.record for key in (*keys, argument)), flatten(kept)]
+    [there, count, *coded_keys, columns] = _regrouped(parts, sort(session, [*limbs, *argument.limbs], _flat(parts)))
+    moved = [key.of(record) for key, record in zip([*keys, argument], coded_keys, strict=True)]
+    first = scope.bit(True) if counted is None else _bits(count[0])
+    same = neighbours(session, moved) if scope.rows > 1 else None
+    if same is not None:
+        new = bits.concat([bits.constant(session, 1, True), bits.not_(session, same)])
+        first = new if counted is None else bits.and_(session, first, new)
+    return Relation(scope.rows, _bit(there), unflatten(kept, columns) | {node.mark.number: Truth(first)})
+
+
+def first_rows(node: TopK, scope: Scope) -> Relation:
+    """The rows at places offset .. offset + limit - 1 of a sort by (is not there, keys)."""
+    session, valid, relation = scope.session, scope.relation.valid, scope.relation
+    rows = relation.slots if node.limit is None else min(relation.slots, node.offset + node.limit)
+    kept = {number: value for number, value in relation.columns.items() if number in node.kept}
+    parts: Parts = [_some(valid), flatten(kept)]
+    if node.keys:
+        high = [key.nulls_first == key.descending for key in node.keys]
+        keys = coded([key.expression for key in node.keys], scope, valid, high)
+        falls = [*[False] * (valid is not None), *falling(keys, [key.descending for key in node.keys])]
+        limbs = _limbs(session, keys, valid)
+        moved = sort(session, limbs, _flat(parts), falls) if rows == relation.slots else top_k(
+            session, limbs, _flat(parts), rows, falls)
+    elif valid is not None:
+        moved = compact(session, valid, _flat(parts))
+    else:
+        moved = as_columns(_flat(parts))
+    [there, columns] = _regrouped(parts, _cut(moved, min(node.offset, rows), rows))
+    return Relation(rows - min(node.offset, rows), _bit(there), unflatten(kept, columns))
+
+
+def _limbs(session: Session, keys: Sequence[Coded], valid: Bits | None) -> list[Limb]:
+    """Rows that are not there last, then by the keys."""
+    flag: list[Limb] = [] if valid is None else [(raw(to_arithmetic(session, bits.not_(session, valid))), 2)]
+    return [*flag, *(limb for key in keys for limb in key.limbs)]
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def _some(column: Bits | None) -> list[Bits]:
+    return [] if column is None else [column]
+
+
+def _flat(parts: Parts) -> list[Shared | Bits]:
+    return [column for part in parts for column in part]
+
+
+def _regrouped(like: Parts, record: Record) -> list[list[Shared | Bits]]:
+    columns = iter(record)
+    return [[next(columns) for _ in part] for part in like]
+
+
+def _first(record: Record, rows: int) -> list[Shared | Bits]:
+    return _cut(record, 0, rows)
+
+
+def _cut(record: Record, start: int, stop: int) -> list[Shared | Bits]:
+    """Rows start .. stop - 1."""
+    return [bits.slice_(column, start, stop) if isinstance(column, Bits) else raw(column)[start:stop] for column in record]
+
+
+def _bit(record: Record) -> Bits | None:
+    return next((column for column in record if isinstance(column, Bits)), None)
+
+
+def _bits(column: Shared | Bits) -> Bits:
+    assert isinstance(column, Bits)
+    return column
+
+
+def _ring(column: Shared | Bits) -> Tensor:
+    assert not isinstance(column, Bits)
+    return raw(column)
