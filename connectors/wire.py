@@ -70,6 +70,11 @@ def expand(secret: bytes, info: str, length: int = 32, salt: bytes = b"") -> byt
     return HKDF(hashes.SHA256(), length, salt or None, info.encode()).derive(secret)
 
 
+def session_seed(secret: bytes, digest: bytes) -> bytes:
+    """The seed of one session between the two ends of a link with this secret."""
+    return expand(secret, "sdh session seed", 32, digest)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A process's name and long-term X25519 key."""

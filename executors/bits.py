@@ -60,6 +60,14 @@ def or_many(session: Session, pairs: Sequence[tuple[Bits, Bits]]) -> list[Bits]:
     return [bits_of(a.share ^ b.share ^ c.share, a.rows) for (a, b), c in zip(pairs, both, strict=True)]
 
 
+def all_of(session: Session, terms: list[Bits]) -> Bits:
+    """The AND of one or more bits a row: ceil(log2(len(terms))) rounds."""
+    while len(terms) > 1:
+        met = and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
+        terms = met + terms[2 * len(met) :]
+    return terms[0]
+
+
 def and_words(session: Session, x: Tensor, y: Tensor) -> Tensor:
     """x & y of raw packed words of one shape.
 

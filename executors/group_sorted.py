@@ -27,7 +27,7 @@ from sdh.executors.scan import segmented_extreme
 from sdh.executors.shares import Shared, raw
 from sdh.executors.sorting import sort, top_k
 from sdh.executors.text_extremes import best_of_groups
-from sdh.executors.values import Number, Relation, Truth, Value, columns_of, flatten, from_columns, unflatten
+from sdh.executors.values import Number, Relation, Truth, Value, columns_of, flatten, from_columns, optional, unflatten
 from sdh.planners.physical import ALONE, SORTED, GroupAggregate, MarkDistinct, TopK, group_slots
 
 Parts = Sequence[Record]
@@ -47,9 +47,9 @@ def group_aggregate(node: GroupAggregate, scope: Scope) -> Relation:
     if node.arrangement == ALONE:
         return _alone(node, found, values, counts, scope)
     keys = coded([e for _, e in node.keys], scope, scope.relation.valid)
-    extremes = [part for share, null in found.extremes.values() for part in (share, *_some(null))]
+    extremes = [part for share, null in found.extremes.values() for part in (share, *optional(null))]
     texts = [limb for text in found.texts.values() for limb in text.shares]
-    parts: Parts = [_some(scope.relation.valid), *(key.record for key in keys), *(columns_of(value) for value in values),
+    parts: Parts = [optional(scope.relation.valid), *(key.record for key in keys), *(columns_of(value) for value in values),
                     list(counts.values()), list(found.sums.values()), extremes, texts]
     if node.arrangement == SORTED:
         parts = _regrouped(parts, sort(session, _limbs(session, keys, scope.relation.valid), _flat(parts)))
@@ -214,7 +214,7 @@ def mark_distinct(node: MarkDistinct, scope: Scope) -> Relation:
     if counted is not None and counted is not valid:
         limbs.append((raw(to_arithmetic(session, bits.not_(session, counted))), 2))
     kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
-    parts: Parts = [_some(valid), _some(counted), *(key.record for key in (*keys, argument)), flatten(kept)]
+    parts: Parts = [optional(valid), optional(counted), *(key.record for key in (*keys, argument)), flatten(kept)]
     [there, count, *coded_keys, columns] = _regrouped(parts, sort(session, [*limbs, *argument.limbs], _flat(parts)))
     moved = [key.of(record) for key, record in zip([*keys, argument], coded_keys, strict=True)]
     first = scope.bit(True) if counted is None else _bits(count[0])
@@ -230,7 +230,7 @@ def first_rows(node: TopK, scope: Scope) -> Relation:
     session, valid, relation = scope.session, scope.relation.valid, scope.relation
     rows = relation.slots if node.limit is None else min(relation.slots, node.offset + node.limit)
     kept = {number: value for number, value in relation.columns.items() if number in node.kept}
-    parts: Parts = [_some(valid), flatten(kept)]
+    parts: Parts = [optional(valid), flatten(kept)]
     if node.keys:
         high = [key.nulls_first == key.descending for key in node.keys]
         keys = coded([key.expression for key in node.keys], scope, valid, high)
@@ -253,10 +253,6 @@ def _limbs(session: Session, keys: Sequence[Coded], valid: Bits | None) -> list[
 
 
 # --- records -------------------------------------------------------------------------------------
-
-
-def _some(column: Bits | None) -> list[Bits]:
-    return [] if column is None else [column]
 
 
 def _flat(parts: Parts) -> list[Shared | Bits]:

@@ -117,14 +117,7 @@ def neighbours(session: Session, keys: Sequence[Coded]) -> Bits | None:
         differences.append((packed[1:] - packed[:-1], sum(group)))
     if not differences:
         return None
-    return _all_of(session, is_zero_many(session, differences))
-
-
-def _all_of(session: Session, terms: list[Bits]) -> Bits:
-    while len(terms) > 1:
-        met = bits.and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
-        terms = met + terms[2 * len(met) :]
-    return terms[0]
+    return bits.all_of(session, is_zero_many(session, differences))
 
 
 def value_in(e: Expression, scope: Scope) -> Value:

@@ -48,7 +48,7 @@ def equal(session: Session, a: Compared, b: Compared) -> Bits:
         case Number(x), Number(y):
             return is_zero(session, x - y, equality_width(a.range, b.range))
         case Text(), Text():
-            return _all_of(session, _equal_words(session, a.value, b.value))
+            return bits.all_of(session, _equal_words(session, a.value, b.value))
         case _:
             raise InternalError("Values of two kinds are compared.")
 
@@ -83,13 +83,6 @@ def _aligned(session: Session, a: Text, b: Text) -> list[tuple[torch.Tensor, tor
 
 def _equal_words(session: Session, a: Text, b: Text) -> list[Bits]:
     return is_zero_many(session, [(x - y, width) for x, y, width in _aligned(session, a, b)])
-
-
-def _all_of(session: Session, terms: list[Bits]) -> Bits:
-    while len(terms) > 1:
-        met = bits.and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
-        terms = met + terms[2 * len(met) :]
-    return terms[0]
 
 
 def _smaller_text(session: Session, a: Text, b: Text) -> Bits:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sdh.connectors.wire import Link
-from sdh.connectors.wire import expand as hkdf
+from sdh.connectors.wire import session_seed as seed
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
@@ -73,11 +73,6 @@ class Permutation:
     octets_in: Tensor | None
     words_out: Tensor
     octets_out: Tensor
-
-
-def seed(secret: bytes, digest: bytes) -> bytes:
-    """The seed of one session between the two ends of a link with this secret."""
-    return hkdf(secret, "sdh session seed", 32, digest)
 
 
 class Session:

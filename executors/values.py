@@ -88,11 +88,11 @@ def columns_of(value: Value) -> list[Shared | Bits]:
     """The parts of a value as columns of a record, for moving rows."""
     match value:
         case Number(share, null):
-            return [share, *_optional(null)]
+            return [share, *optional(null)]
         case Text(words, null):
-            return [*words, *_optional(null)]
+            return [*words, *optional(null)]
         case Truth(true, false):
-            return [true, *_optional(false)]
+            return [true, *optional(false)]
 
 
 def from_columns(like: Value, parts: Record) -> Value:
@@ -108,7 +108,8 @@ def from_columns(like: Value, parts: Record) -> Value:
             return Truth(flags[0], None if false is None else flags[1])
 
 
-def _optional(column: Bits | None) -> list[Bits]:
+def optional(column: Bits | None) -> list[Bits]:
+    """The column, if there is one, as part of a record."""
     return [] if column is None else [column]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sdh.planners.expression_costs import At, nullable, number, value
+from sdh.planners.expression_costs import At, nullable, number, record_of, value
 from sdh.planners.expressions import Expression
 from sdh.planners.key_limbs import limbs_of
 from sdh.planners.logical import Call
@@ -30,14 +30,7 @@ from sdh.schema import Kind
 
 def record(node: Node) -> tuple[int, int]:
     """Words and bits of a row on shares, without its validity."""
-    words = bits = 0
-    for column in traits(node).columns:
-        if column.field.type.kind is Kind.BOOLEAN:
-            bits += 1 + column.field.nullable
-        else:
-            words += 1 if column.field.type.kind is not Kind.VARCHAR else 1 + -(-column.bytes // 7)
-            bits += column.field.nullable
-    return words, bits
+    return record_of(traits(node).columns)
 
 
 ALL: tuple[Expression | None, Expression | None] = (None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -39,6 +40,7 @@ from sdh.planners.ranges import (
     DIVISIONS,
     Columns,
     Range,
+    Shared,
     bytes_of,
     division_faults,
     operand,
@@ -288,3 +290,15 @@ def _difference(left: Expression, right: Expression, columns: Columns) -> Range:
     scales = [scale_of(e.type) for e in (left, right)]
     a, b = (range_of(e, columns).times(10 ** (max(scales) - scale)) for e, scale in zip((left, right), scales, strict=True))
     return a - b
+
+
+def record_of(columns: Iterable[Shared]) -> tuple[int, int]:
+    """Words and bits of these columns of a row."""
+    words = bits = 0
+    for column in columns:
+        if column.field.type.kind is Kind.BOOLEAN:
+            bits += 1 + column.field.nullable
+        else:
+            words += 1 if column.field.type.kind is not Kind.VARCHAR else 1 + -(-column.bytes // 7)
+            bits += column.field.nullable
+    return words, bits

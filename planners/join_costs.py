@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sdh.planners.comparing import Network
-from sdh.planners.expression_costs import LENGTH_BITS, TEXT_BITS, At, all_of, equality_bits, holds, nullable, number, value
+from sdh.planners.expression_costs import (
+    LENGTH_BITS,
+    TEXT_BITS,
+    At,
+    all_of,
+    equality_bits,
+    holds,
+    nullable,
+    number,
+    record_of,
+    value,
+)
 from sdh.planners.expressions import Expression, Field, Ref
 from sdh.planners.physical import Align, NestedLoop, Node, SortMerge, carried, has_validity, inputs, key_limbs, traits
 from sdh.planners.protocol_costs import (
@@ -23,7 +32,7 @@ from sdh.planners.protocol_costs import (
     total,
     zeros,
 )
-from sdh.planners.ranges import Shared, scale_of
+from sdh.planners.ranges import scale_of
 from sdh.planners.sorting import sort_merge_cost
 from sdh.schema import Kind
 
@@ -41,7 +50,7 @@ def pairs_at(node: Node, network: Network) -> At:
 def nested_loop(node: NestedLoop, at: At) -> Steps:
     """Of so many pairs (`at`): copied, which is local, and the condition evaluated; of other kinds, what each left row has."""
     valid = [has_validity(part) for part in (node.left, node.right)]
-    words = sum(_record(traits(node.left).columns)) + sum(_brought(node))
+    words = sum(record_of(traits(node.left).columns)) + sum(_brought(node))
     found = Steps(words=2 * at.rows * words) + (and_(at.rows) if all(valid) else NONE)
     few, many = traits(node.left).slots, traits(node.right).slots
     if node.mark is not None and node.mark.nullable and node.condition is not None:
@@ -69,7 +78,7 @@ def _single(node: NestedLoop, at: At) -> Steps:
     few, many = traits(node.left).slots, traits(node.right).slots
     found = to_ring(at.rows) + less(few, many.bit_length() + 1, at.network) if many > 1 else NONE
     for column in traits(node.right).columns:
-        words, bits = _record([column])
+        words, bits = record_of([column])
         found += mux(at.rows, words) + (and_(at.rows) if bits else NONE) if words else and_(at.rows, 2)
     return found
 
@@ -77,22 +86,10 @@ def _single(node: NestedLoop, at: At) -> Steps:
 # --- by key --------------------------------------------------------------------------------------
 
 
-def _record(columns: Iterable[Shared]) -> tuple[int, int]:
-    """Words and bits of these columns of a row."""
-    words = bits = 0
-    for column in columns:
-        if column.field.type.kind is Kind.BOOLEAN:
-            bits += 1 + column.field.nullable
-        else:
-            words += 1 if column.field.type.kind is not Kind.VARCHAR else 1 + -(-column.bytes // 7)
-            bits += column.field.nullable
-    return words, bits
-
-
 def _brought(node: NestedLoop | Align | SortMerge) -> tuple[int, int]:
     """Of what a row of the right (build) side brings to the left's."""
     _, build = inputs(node)
-    return _record(column for column in traits(build).columns if column.field.number in carried(node))
+    return record_of(column for column in traits(build).columns if column.field.number in carried(node))
 
 
 def _outcome(node: Align | SortMerge, network: Network) -> Steps:

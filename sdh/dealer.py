@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdh.ahead import Ahead
-from sdh.connectors.wire import Identity, Link, handshake
+from sdh.connectors.wire import Identity, Link, handshake, session_seed
 from sdh.errors import InternalError, PlanMismatch, ProtocolError
 from sdh.executors import dealing
 from sdh.serving import Door, Start, begin, control_link
-from sdh.session import DIGEST, NONCE, Member, Nonces, member_from_message, session_seed
+from sdh.session import DIGEST, NONCE, Member, Nonces, member_from_message
 from sdh.shelf import Shelf
 from sdh.turn import Answer, Turn, Worker
 

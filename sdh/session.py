@@ -72,11 +72,6 @@ def local_digest(plan: str, party: Member, receiver: Member, nonce: bytes) -> by
                       receiver.public, nonce)
 
 
-def session_seed(secret: bytes, digest: bytes) -> bytes:
-    """The seed of one session between the two ends of a link: what executors/runtime.py derives, without its torch."""
-    return expand(secret, "sdh session seed", 32, digest)
-
-
 # --- nonces --------------------------------------------------------------------------------------
 
 

@@ -188,12 +188,12 @@ def _main(start: dict[str, Any]) -> None:
 
 
 def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, Any]) -> int:
-    from sdh.connectors.wire import expand
+    from sdh.connectors.wire import session_seed
     digest = bytes.fromhex(order["digest"])
     items = dealing.list_from_json(links[0].receive_message()["list"], me)
     if order["tamper"] == "skip":
         items = items[1:]
-    seeds = [expand(links[rank].secret, "sdh session seed", 32, digest) for rank in range(me)]
+    seeds = [session_seed(links[rank].secret, digest) for rank in range(me)]
     engine = dealing.NUMPY
     if order["device"] == "cuda":
         import torch

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from sdh.catalog import Catalog, padded
-from sdh.connectors.wire import new_identity
+from sdh.connectors.wire import new_identity, session_seed
 from sdh.errors import ParameterError, ProtocolError, StaleFact
 from sdh.order import announced, legal_slots, question_digest, question_from_message, question_to_message
 from sdh.planners.plan import Fragment, Question
-from sdh.session import DIGEST, Member, Nonces, commitment, hash_parts, seal, session_digest, session_seed, unseal
+from sdh.session import DIGEST, Member, Nonces, commitment, hash_parts, seal, session_digest, unseal
 from sdh.values import params_of
 
 PLAN = "ab" * 32
