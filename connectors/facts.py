@@ -22,6 +22,8 @@ from sdh.schema import FLOATING, Column, Kind, Schema, Type, parse_type
 
 Keys = Mapping[str, Any]
 """By table: a column's name, or several keys, each a column's name or a sequence of names."""
+Repeats = Mapping[str, Any]
+"""By table: keys, each a column's name or a sequence of names, and how often one may repeat; a mapping or pairs."""
 Bounds = Mapping[str, Sequence[Any]]
 """By 'table.column': (low, high) in SQL units; dates and timestamps as ISO text or Python values."""
 Key = tuple[str, ...]
@@ -134,6 +136,16 @@ def check_key(connection: duckdb.DuckDBPyConnection, table: str, label: str, key
                           advice="Leave it out of keys=, or mend the data.")
 
 
+def check_repeats(connection: duckdb.DuckDBPyConnection, table: str, label: str, key: Key, times: int) -> None:
+    """Raises KeyViolated if more than `times` rows without NULL in `key` agree on all of it."""
+    names = ", ".join(quoted(name) for name in key)
+    present = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in key)
+    again = f"SELECT 1 FROM {table} WHERE {present} GROUP BY {names} HAVING count(*) > {times} LIMIT 1"
+    if connection.sql(again).fetchall():
+        raise KeyViolated(f"A value of ({', '.join(key)}) stands in more than {times:,} rows of {label}.",
+                          advice="Declare more in repeats=, or leave it out.")
+
+
 def check_bounds(label: str, kind: Type, bounds: Range, measured: Measured) -> Facts:
     """The facts that declared `bounds` publish in place of what was measured.
 
@@ -189,6 +201,19 @@ def keys_of(declared: Any) -> tuple[Key, ...]:
     if not all(key and all(isinstance(name, str) for name in key) for key in keys):
         raise UnknownDeclaration(f"{declared!r} is not a list of keys.", advice='Write keys={"accounts": [("id",)]}.')
     return keys
+
+
+def repeats_of(declared: Any) -> tuple[tuple[Key, int], ...]:
+    """{'customer': 20} or {('a', 'b'): 3}, or pairs of the same, as tuples of column names with a count.
+
+    Raises UnknownDeclaration.
+    """
+    pairs = declared.items() if isinstance(declared, Mapping) else declared
+    found = [(key, times) for one, times in pairs for key in keys_of([one])]
+    if not all(type(times) is int and times >= 1 for _, times in found):
+        raise UnknownDeclaration(f"{declared!r} does not say how often keys repeat.",
+                                 advice='Write repeats={"orders": {("customer",): 20}}.')
+    return tuple(found)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:

@@ -121,12 +121,12 @@ def refuse_clashes(names: list[str], place: str) -> None:
         seen[name.lower()] = name
 
 
-def snapshot(source: Source) -> str:
+def snapshot(source: Source, salt: bytes | None = None) -> str:
     """An id of the version that the store's files have now: it changes when a file is replaced or written to.
 
-    Comparable within this process only. Raises MissingStore.
+    Comparable under one salt; without one, within this process only. Raises MissingStore.
     """
-    digest = hmac.new(_SALT, digestmod=hashlib.sha256)
+    digest = hmac.new(salt or _SALT, digestmod=hashlib.sha256)
     for file in source.files:
         for path in (Path(file.path), Path(file.path + ".wal")):
             digest.update(_identity(path, required=path.suffix != ".wal").encode())

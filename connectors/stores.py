@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +21,16 @@ from sdh.connectors.facts import (
     Key,
     Keys,
     Measured,
+    Repeats,
     bounds_of,
     check_bounds,
     check_key,
+    check_repeats,
     count_rows,
     describe_columns,
     keys_of,
     measure,
+    repeats_of,
     stated_keys,
     unique_columns,
 )
@@ -35,6 +39,7 @@ from sdh.connectors.opening import SETTINGS, Connection, connect, quoted, table_
 from sdh.connectors.sources import FileKind, Source, from_path, snapshot, source_from_message
 from sdh.errors import CorruptStore, UnknownDeclaration, UnsupportedStore, memory_exceeded
 from sdh.policy import ANYONE, Grant, Policy
+from sdh.privacy import PrivacyPolicy
 from sdh.schema import Column
 
 __all__ = ["SETTINGS", "Source", "connect", "declarations_to_message", "describe", "describe_public", "from_python",
@@ -44,17 +49,17 @@ T = TypeVar("T")
 
 
 def describe(source: Source, party: str, policy: Policy, keys: Keys | None = None, bounds: Bounds | None = None,
-             connection: Connection | None = None) -> Party:
+             connection: Connection | None = None, repeats: Repeats | None = None) -> Party:
     """What `party` publishes of its store, by its policy; party '' for public tables.
 
-    keys, bounds: as in sdh.connectors.facts. connection: one that `connect` gave for this source, to open it once.
+    keys, bounds, repeats: as in sdh.connectors.facts. connection: one that `connect` gave for this source, to open it once.
     The policy comes back with tables and columns spelled as in the store.
     Raises what `connect` does, UnknownDeclaration, BoundsViolated and KeyViolated.
     """
     if connection is not None:
-        return _describe(connection, source, party, policy, keys or {}, bounds or {})
+        return _describe(connection, source, party, policy, keys or {}, bounds or {}, repeats or {})
     with tempfile.TemporaryDirectory() as folder, connect(source, party, {}, temporary=Path(folder)) as opened:
-        return _describe(opened, source, party, policy, keys or {}, bounds or {})
+        return _describe(opened, source, party, policy, keys or {}, bounds or {}, repeats or {})
 
 
 def publish(value: object, folder: Path, name: str) -> Path:
@@ -83,14 +88,20 @@ def describe_public(path: Path, name: str, keys: Any = (), bounds: Mapping[str, 
     return party.tables[0]
 
 
-def declarations_to_message(keys: Keys | None, bounds: Bounds | None) -> dict[str, Any]:
-    """keys= and bounds= of hub.attach as JSON values, which `describe` takes as they are. Raises UnknownDeclaration."""
+def declarations_to_message(keys: Keys | None, bounds: Bounds | None, repeats: Repeats | None = None) -> dict[str, Any]:
+    """keys=, bounds= and repeats= of hub.attach as JSON values, which `describe` takes as they are.
+
+    Raises UnknownDeclaration.
+    """
     try:
         return {"keys": {table: [list(key) for key in keys_of(declared)] for table, declared in (keys or {}).items()},
-                "bounds": {column: [_plain(low), _plain(high)] for column, (low, high) in (bounds or {}).items()}}
+                "bounds": {column: [_plain(low), _plain(high)] for column, (low, high) in (bounds or {}).items()},
+                "repeats": {table: [[list(key), times] for key, times in repeats_of(declared)]
+                            for table, declared in (repeats or {}).items()}}
     except (TypeError, ValueError, AttributeError):
-        raise UnknownDeclaration("keys= and bounds= are dictionaries.",
-                                 advice='Write keys={"accounts": [("id",)]}, bounds={"accounts.x": (0, 10)}.') from None
+        raise UnknownDeclaration("keys=, bounds= and repeats= are dictionaries.",
+                                 advice='Write keys={"accounts": [("id",)]}, bounds={"accounts.x": (0, 10)}, '
+                                        'repeats={"orders": {("customer",): 20}}.') from None
 
 
 def _plain(value: Any) -> int | float | str:
@@ -98,15 +109,17 @@ def _plain(value: Any) -> int | float | str:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _describe(connection: Connection, source: Source, party: str, policy: Policy, keys: Keys, bounds: Bounds) -> Party:
+def _describe(connection: Connection, source: Source, party: str, policy: Policy, keys: Keys, bounds: Bounds,
+              repeats: Repeats) -> Party:
     version = snapshot(source)   # before the measurements: a change in between shows later
     tables = {name: _Table(connection, party, name) for name in table_names(connection, party)}
     spelling = _Spelling(party, {name: [column.name for column in table.columns] for name, table in tables.items()})
     declared_keys = spelling.keys(keys)
     declared_bounds = spelling.bounds(bounds)
+    declared_repeats = spelling.repeats(repeats)
     policy = spelling.policy(policy)
-    published = tuple(table.published(policy, declared_keys.get(name, ()), declared_bounds.get(name, {}), version)
-                      for name, table in tables.items())
+    published = tuple(table.published(policy, declared_keys.get(name, ()), declared_bounds.get(name, {}), version,
+                                      declared_repeats.get(name, ())) for name, table in tables.items())
     return Party(party, published, policy)
 
 
@@ -118,14 +131,17 @@ class _Table:
         self.sql = f"{quoted(party)}.{quoted(name)}" if party else quoted(name)
         self.columns = self._read(lambda: describe_columns(connection, self.sql))
 
-    def published(self, policy: Policy, keys: tuple[Key, ...], bounds: Mapping[str, Any], snapshot: str) -> TableFacts:
+    def published(self, policy: Policy, keys: tuple[Key, ...], bounds: Mapping[str, Any], snapshot: str,
+                  repeats: tuple[tuple[Key, int], ...]) -> TableFacts:
         """Raises BoundsViolated, KeyViolated, UnknownDeclaration, CorruptStore."""
         everything = policy.facts == "measured"
         chosen = tuple(column for column in self.columns if everything or column.name in bounds)
         found = self._read(lambda: measure(self.connection, self.sql, chosen))
         measured = {column.name: one for column, one in zip(chosen, found, strict=True)}
         for key in keys:
-            self._check(key)
+            self._read(partial(check_key, self.connection, self.sql, self._label(), key))
+        for key, times in repeats:
+            self._read(partial(check_repeats, self.connection, self.sql, self._label(), key, times))
         stated = self._read(lambda: stated_keys(self.connection, self.name)) if everything else ()
         if not self.party:
             stated += self._read(lambda: unique_columns(self.connection, self.sql, self.columns))
@@ -136,11 +152,8 @@ class _Table:
             facts=tuple(self._facts(column, measured.get(column.name), bounds.get(column.name))
                         for column in self.columns),
             rows=count if policy.rows == "exact" else padded(count),
-            keys=tuple(dict.fromkeys(keys + stated)),
+            keys=tuple(dict.fromkeys(keys + stated)), repeats=repeats,
         )
-
-    def _check(self, key: Key) -> None:
-        self._read(lambda: check_key(self.connection, self.sql, self._label(), key))
 
     def _facts(self, column: Column, measured: Measured | None, declared: Any) -> Facts:
         if measured is None:
@@ -185,6 +198,14 @@ class _Spelling:
             found[table] = tuple(tuple(self._column(table, name, "keys=") for name in key) for key in keys_of(keys))
         return found
 
+    def repeats(self, declared: Repeats) -> dict[str, tuple[tuple[Key, int], ...]]:
+        found: dict[str, tuple[tuple[Key, int], ...]] = {}
+        for written, keys in declared.items():
+            table = self._table(written, "repeats=")
+            found[table] = tuple((tuple(self._column(table, name, "repeats=") for name in key), times)
+                                 for key, times in repeats_of(keys))
+        return found
+
     def bounds(self, declared: Bounds) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for written, pair in declared.items():
@@ -196,9 +217,20 @@ class _Spelling:
     def policy(self, policy: Policy) -> Policy:
         unit = [(self._table(table, "unit="), column) for table, column in policy.unit]
         return replace(policy, grants=tuple(map(self._grant, policy.grants)),
-                       unit=tuple((table, self._column(table, column, "unit=")) for table, column in unit))
+                       unit=tuple((table, self._column(table, column, "unit=")) for table, column in unit),
+                       privacy=policy.privacy and self._privacy(policy.privacy))
+
+    def _privacy(self, privacy: PrivacyPolicy) -> PrivacyPolicy:
+        what = "A policy of privacy"
+        bounds = [(self._table(table, what), column, low, high) for table, column, low, high in privacy.bounds]
+        public = [(self._table(table, what), column, values) for table, column, values in privacy.public]
+        return replace(privacy, bounds=tuple((t, self._column(t, column, what), low, high) for t, column, low, high in bounds),
+                       public=tuple((t, self._column(t, column, what), values) for t, column, values in public))
 
     def _grant(self, grant: Grant) -> Grant:
+        if grant.party.lower() not in ("", self._party.lower()):
+            raise UnknownDeclaration(f"A grant names a table of {grant.party!r}, in the policy of {self._party!r}.",
+                                     advice="Each owner grants its own tables.")
         if grant.table != ANYONE:
             table = self._table(grant.table, "A grant")
             columns = tuple(self._column(table, name, "A grant") for name in grant.columns)

@@ -21,7 +21,7 @@ def concat(session: Session, node: Concat, parts: Sequence[Relation], errors: li
     scopes = [Scope(session, part, traits(below).ranges, errors) for part, below in zip(parts, node.inputs, strict=True)]
     columns: dict[int, Value] = {}
     for place, column in enumerate(traits(node).columns):
-        found = [_shaped(values[place], column, scope) for values, scope in zip(node.values, scopes, strict=True)]
+        found = [shaped(values[place], column, scope) for values, scope in zip(node.values, scopes, strict=True)]
         columns[column.field.number] = joined(found)
     return Relation(sum(part.slots for part in parts), _valid(scopes), columns)
 
@@ -33,7 +33,7 @@ def _valid(scopes: Sequence[Scope]) -> Bits | None:
     return bits.concat([scope.bit(True) if scope.relation.valid is None else scope.relation.valid for scope in scopes])
 
 
-def _shaped(e: Expression, column: Shared, scope: Scope) -> Value:
+def shaped(e: Expression, column: Shared, scope: Scope) -> Value:
     """A part's value with the width of the whole column and, where that has one, a NULL bit."""
     found = typed(e, column.field.type, scope, column.bytes)
     if not column.field.nullable:

@@ -18,6 +18,12 @@ from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, split, unpack, words_of
 
 
+def plus(session: Session, share: Tensor, public: int) -> Tensor:
+    """Party 0 adds what is public, mod 2^64."""
+    wrapped = (public + (1 << 63)) % (1 << 64) - (1 << 63)
+    return share + wrapped if wrapped and session.rank == 0 else share
+
+
 def to_arithmetic(session: Session, bits: Bits) -> ArithmeticSharedTensor:
     """A shared bit as 0 or 1 in the ring."""
     return to_arithmetic_many(session, [bits])[0]

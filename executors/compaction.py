@@ -18,7 +18,7 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.bits import Bits
 from sdh.executors.dealing import Correlation
-from sdh.executors.permute import Record, shuffle
+from sdh.executors.permute import Given, Record, shuffle
 from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, raw, unpack, words_of
 from sdh.planners.sorting import place_bits
@@ -45,10 +45,14 @@ def apply_shared_permutation(session: Session, destination: Shared, record: Reco
     rows = len(raw(destination))
     if rows < 2:
         return columns_of(record)
-    moved, *columns = shuffle(session, [destination, *record])
+    moving = Given([destination, *record])
+    if isinstance(record, Given):
+        record.clear()
+    del destination
+    moved, *columns = shuffle(session, moving)
     assert not isinstance(moved, Bits)
     [places] = session.open_masked([Masked(raw(moved), place_bits(rows))], "a shuffle of rows with their destinations")
-    return take_rows(columns, places if session.tracing else inverse(places))
+    return taken(columns, places if session.tracing else inverse(places))
 
 
 def invert(session: Session, destination: Shared) -> Tensor:
@@ -126,6 +130,12 @@ def take_rows(record: Record, index: Tensor) -> Columns:
     """The rows at public places."""
     return [bits.take(column, index) if isinstance(column, Bits) else arithmetic(raw(column).index_select(0, index))
             for column in record]
+
+
+def taken(columns: Columns, index: Tensor) -> Columns:
+    """`take_rows` of columns that are given up, one after the other: the list is emptied."""
+    columns.reverse()
+    return [column for _ in range(len(columns)) for column in take_rows([columns.pop()], index)]
 
 
 def columns_of(record: Record) -> Columns:

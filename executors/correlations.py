@@ -14,9 +14,12 @@
 | common (rows = words), of `count` values | a, b_1.. | a & b_1.. (8 count a word) |
 | one_hot, of 2^count entries | r | the one-hot of r mod 2^count in the ring, without entry 0 (8 (2^count - 1)) |
 | inner, of 2^count entries and `width` tables | o a row, tables t | the XOR of o's entries where t's bit is set (width / 8) |
+| unit, of 2^count entries | r | the unit vector of r mod 2^count, packed (2^count / 8) |
+| matrix, of `width` tables of `count` words | vectors o of as many words, tables t | o t over GF(2) (width / 8) |
 | shift, width k, by f = `total` bits, `count` times | r | r >> f, r >> 2f, .. of r mod 2^k, its top bit (8 count + 8) |
 | scale, width k, by f = `total` bits, of `count` values | r_1.., a | r_i >> f, top bits, both times a (32 count) |
 | digit, of `count` bits | XOR-shared r, a_1 .. a_(D-1), D = 2^count | r's one-hot but entry 0, a_(r ^ v), v < D-1 (16 (D-1)) |
+| noise, `width` 0: DLap(s), 1: discrete Gaussian of sigma^2 = s, s = `count` * 2^(`total` - 128) | none | draws (8) |
 | permute | see dealing.PermutationShare | (8 count + octets) a row of `total` |
 
 NumPy only. Source: protocols.md, sections 1-3.
@@ -27,12 +30,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from sdh.errors import InternalError, ProtocolError
+from sdh.executors.discrete_noise import GAUSSIAN, draws
 from sdh.executors.packing import low_bits, planes, unpack_bits, words_of
+from sdh.executors.parities import add_parities, parity
 from sdh.executors.products import plan as node_plan
 from sdh.executors.products import products
 from sdh.executors.streams import Words
@@ -44,10 +50,10 @@ Shape = tuple[int, ...]
 class Correlation:
     """One kind of correlated randomness and its public sizes.
 
-    `width`: bits k (masked, equal, bits, shift, scale); inputs of a node; tables (inner); bytes of XOR fields (permute).
+    `width`: bits k (masked, equal, bits, shift, scale); inputs of a node; tables (inner, matrix); bytes of XOR fields (permute).
     `count`: bits of a block (masked, equal); a node's outputs; values under one bit (mux, common); bits of an index (one_hot,
-    inner, digit); shifts; values that are scaled; ring words a row (permute). `owner` knows the permutation, of `total`
-    positions, into which `rows` rows go.
+    inner, digit, unit); words of a vector (matrix); shifts; values that are scaled; ring words a row (permute). `owner` knows
+    the permutation, of `total` positions, into which `rows` rows go.
     """
 
     kind: str
@@ -74,17 +80,21 @@ class Correlation:
             raise malformed()
         if (kind in _BLOCKS and not 1 <= count <= INDEX_BITS) or (kind == "node" and not (2 <= width <= 4 and 1 <= count <= 3)):
             raise malformed()
-        if kind == "inner" and not width:
+        if (kind == "inner" and not width) or (kind == "unit" and not 1 <= count <= 31):
             raise malformed()
         if kind in _SHIFTED and not (count and total * (count if kind == "shift" else 1) < width):
             raise malformed()
         if kind == "digit" and not 1 <= count <= 2:
+            raise malformed()
+        if kind == "noise" and not (count and width <= 1 and total <= 2 * NOISE_POINT):
             raise malformed()
         if (kind == "permute") != (owner >= 0) or (kind == "permute" and total < rows):
             raise malformed()
         return Correlation(kind, rows, width, count, owner, total)
 
 
+NOISE_POINT = 128
+"""What is added to the exponent of a scale of noise, so that it is not negative."""
 INDEX_BITS = 8
 """Bits of an index into a dealt one-hot, and of a block, at most: 256 entries."""
 
@@ -144,6 +154,8 @@ def layout(correlation: Correlation) -> Layout:
             return (_ring(rows),), (_bits(width, words),)
         case "bit":
             return (_bits(words),), (_ring(rows),)
+        case "noise":
+            return (), (_ring(rows),)
         case "mux":
             return (_bits(words), _ring(count, rows)), (_ring(rows), _ring(count, rows))
         case "common":
@@ -157,6 +169,10 @@ def layout(correlation: Correlation) -> Layout:
         case "digit":
             entries = _ring((1 << count) - 1, rows)
             return (_bits(count, words), entries), (entries, entries)
+        case "unit":
+            return (_ring(rows),), (_bits(rows, words_of(1 << count)),)
+        case "matrix":
+            return (_bits(rows, count), _bits(count, width)), (_bits(width, words),)
         case "inner":
             return (_bits(1 << count, words), _bits(width, words_of(1 << count))), (_bits(width, words),)
         case _:
@@ -213,6 +229,21 @@ def _inner(correlation: Correlation, free: list[Words]) -> list[Words]:
     return [np.stack([np.bitwise_xor.reduce(entries[bits], axis=0) for bits in chosen])]
 
 
+def _unit(correlation: Correlation, free: list[Words]) -> list[Words]:
+    index = free[0] & ((1 << correlation.count) - 1)
+    found = np.zeros((correlation.rows, words_of(1 << correlation.count)), dtype="<i8")
+    found[np.arange(correlation.rows), index >> 6] = np.left_shift(1, index & 63)
+    return [found]
+
+
+def _matrix(correlation: Correlation, free: list[Words]) -> list[Words]:
+    sums = np.zeros((correlation.rows, correlation.width), dtype="<i8")
+    add_parities(sums, free[0], free[1])
+    found = np.zeros((correlation.width, 8 * words_of(correlation.rows)), dtype=np.uint8)
+    found[:, :(correlation.rows + 7) // 8] = np.packbits(parity(sums).astype(np.uint8).T, axis=1, bitorder="little")
+    return [found.view("<i8")]
+
+
 def _shift(correlation: Correlation, free: list[Words]) -> list[Words]:
     mask, width = low_bits(free[0], correlation.width).view("<u8"), correlation.width
     tops = [mask >> np.uint64(correlation.total * (index + 1)) for index in range(correlation.count)]
@@ -236,6 +267,27 @@ def _digit(correlation: Correlation, free: list[Words]) -> list[Words]:
     return [(digit == entries[1:]).astype("<i8"), np.take_along_axis(whole, digit ^ entries[:-1], axis=0)]
 
 
+def noise_correlation(rows: int, gaussian: bool, scale: Fraction) -> Correlation:
+    """Of `rows` draws; scale: a fraction whose denominator is a power of two, with 39 significant bits at most."""
+    exponent = -(scale.denominator.bit_length() - 1)
+    mantissa = scale.numerator
+    while mantissa % 2 == 0:
+        mantissa, exponent = mantissa // 2, exponent + 1
+    return Correlation("noise", rows, int(gaussian), mantissa, -1, exponent + NOISE_POINT)
+
+
+def _noise(correlation: Correlation, free: list[Words]) -> list[Words]:
+    """Fresh from the operating system: no party's stream has a part in it."""
+    del free
+    scale = correlation.count * Fraction(2) ** (correlation.total - NOISE_POINT)
+    return [ring_of(draws(GAUSSIAN if correlation.width else "laplace", scale, correlation.rows))]
+
+
+def ring_of(values: Sequence[int]) -> Words:
+    """Integers mod 2^64."""
+    return np.array([value % (1 << 64) for value in values], dtype="<u8").view("<i8")
+
+
 KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "triple": lambda _, free: [free[0] * free[1]],
     "square": lambda _, free: [free[0] * free[0]],
@@ -249,9 +301,12 @@ KINDS: dict[str, Callable[[Correlation, list[Words]], list[Words]]] = {
     "common": lambda _, free: [free[0] & free[1]],
     "one_hot": _one_hot_ring,
     "inner": _inner,
+    "unit": _unit,
+    "matrix": _matrix,
     "shift": _shift,
     "scale": _scale,
     "digit": _digit,
+    "noise": _noise,
     "permute": lambda c, free: [],
 }
 _WIDE = ("masked", "equal", "bits", "shift", "scale")

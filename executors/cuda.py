@@ -5,7 +5,7 @@ A dealer with this engine deals what dealing.serve deals, byte for byte, and nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -57,10 +57,16 @@ class DeviceStream:
 
 # --- the dealer's side ---
 
-def deal(item: dealing.Item, streams: Sequence[Any]) -> memoryview:
+def deal(item: dealing.Item, streams: Sequence[Any]) -> Iterator[memoryview]:
     """dealing.deal on a device: each stream is read in one go."""
-    if item.group[0].kind == "permute":
-        return _deal_permutation(item.group[0], streams)
+    if item.permutes:
+        order: Tensor = streams[item.holder].permutation(item.group[0].total)
+        yield from (_deal_columns(correlation, order, streams) for correlation in item.group)
+    else:
+        yield _deal_group(item, streams)
+
+
+def _deal_group(item: dealing.Item, streams: Sequence[Any]) -> memoryview:
     drawn = [dealing.draw(item.group, stream, dependent=rank != item.holder) for rank, stream in enumerate(streams)]
     dealt = []
     for index, correlation in enumerate(item.group):
@@ -76,11 +82,11 @@ def deal(item: dealing.Item, streams: Sequence[Any]) -> memoryview:
     return devices.sent_form(torch.cat(dealt))
 
 
-def _deal_permutation(correlation: Correlation, streams: Sequence[Any]) -> memoryview:
-    order: Tensor = streams[correlation.owner].permutation(correlation.total)
-    masks = [dealing.permutation_masks(correlation, stream) for rank, stream in enumerate(streams) if rank != correlation.owner]
-    words = _permuted([(mask.words_in, mask.words_out) for mask in masks], correlation.rows, order, xor=False)
-    octets = _permuted([(mask.octets_in, mask.octets_out) for mask in masks], correlation.rows, order, xor=True)
+def _deal_columns(correlation: Correlation, order: Tensor, streams: Sequence[Any]) -> memoryview:
+    masks = [(dealing.masks_off(correlation, stream), dealing.masks_on(correlation, stream))
+             for rank, stream in enumerate(streams) if rank != correlation.owner]
+    words = _permuted([(off.words, on.words) for off, on in masks], correlation.rows, order, xor=False)
+    octets = _permuted([(off.octets, on.octets) for off, on in masks], correlation.rows, order, xor=True)
     return devices.sent_form(torch.cat([words.reshape(-1).view(torch.uint8), octets.reshape(-1)]))
 
 

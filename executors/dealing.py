@@ -7,6 +7,7 @@ address and a group of correlations that one protocol draws together.
    parties' streams and adds them up.
 2. The *dependent* values are a function of the free ones. All parties but one (the item's holder) expand their
    shares of them likewise; the holder's share is the correction the dealer sends: value - sum of the others' shares.
+   A permutation of rows is dealt a group of columns at a time, each with masks and a message of its own.
 3. The holder alternates with the item's index, except that a permutation's correction goes to the party that knows
    the permutation. The dealer receives nothing but the list: kinds, sizes and addresses.
 
@@ -17,19 +18,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sdh.errors import InternalError
 from sdh.executors.correlations import KINDS, Correlation, Part, correction_bytes, layout, malformed
-from sdh.executors.streams import Octets, Source, Stream, Words
+from sdh.executors.streams import Source, Stream, Words
 
-__all__ = ["NUMPY", "Correlation", "DealingList", "Engine", "Item", "PermutationShare", "correction_bytes", "count_dealt", "deal",
-           "draw", "draw_address", "expand", "expand_permutation", "layout", "list_digest", "list_from_json", "list_to_json",
-           "serve"]
+__all__ = ["NUMPY", "Correlation", "DealingList", "Engine", "Item", "RowMasks", "correction_bytes", "count_dealt", "deal",
+           "draw", "draw_address", "expand", "layout", "list_digest", "list_from_json", "list_to_json", "masks_of", "masks_off",
+           "masks_on", "serve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,22 @@ class Item:
 
     @property
     def correction_bytes(self) -> int:
-        return sum(correction_bytes(correlation) for correlation in self.group)
+        return sum(self.messages)
+
+    @property
+    def messages(self) -> tuple[int, ...]:
+        """Bytes of each message that brings the correction: one, or one for each group of columns that is permuted."""
+        sizes = tuple(correction_bytes(correlation) for correlation in self.group)
+        return sizes if self.permutes else (sum(sizes),)
+
+    @property
+    def permutes(self) -> bool:
+        return bool(self.group) and self.group[0].kind == "permute"
+
+    @property
+    def is_noise(self) -> bool:
+        """Drawn before all else is dealt: how long a draw takes tells of its value."""
+        return any(correlation.kind == "noise" for correlation in self.group)
 
     def to_json(self) -> list[Any]:
         return [self.address, self.holder, [correlation.to_json() for correlation in self.group]]
@@ -56,7 +71,8 @@ class Item:
             raise malformed() from None
         if not isinstance(address, str) or type(holder) is not int or not 0 <= holder < parties:
             raise malformed()
-        if any(part.kind == "permute" and (part.owner != holder or len(found) > 1) for part in found):
+        one = {(part.kind, part.owner, part.rows, part.total) for part in found}
+        if any(part.kind == "permute" and (part.owner != holder or len(one) > 1) for part in found):
             raise malformed()
         return Item(address, found, holder)
 
@@ -108,49 +124,49 @@ def _draw(stream: Stream, part: Part) -> Words:
 
 
 @dataclass(frozen=True, slots=True)
-class PermutationShare:
-    """A party's part of a dealt permutation g (gather form: row q of the output is row g[q] of the input).
+class RowMasks:
+    """Masks of a group of columns: words [rows, columns] add mod 2^64, octets [rows, width] by XOR.
 
-    The owner has `order` = g and C = g(sum A) - sum B in `words_out`, `octets_out`; every other party j has its
-    masks A_j (for the `rows` rows that are not padding) and B_j. Words add mod 2^64, octets by XOR.
+    Of a dealt permutation g (gather form: row q of the output is row g[q] of the input) every party j but the owner has, for
+    each group, A_j for the `rows` rows that are not padding, then B_j for all places; the owner, who has g from its stream
+    (`Stream.permutation`), gets C = g(sum A) - sum B.
     """
 
-    order: Words | None
-    words_in: Words | None
-    octets_in: Octets | None
-    words_out: Words
-    octets_out: Octets
+    words: Any
+    octets: Any
 
 
-def expand_permutation(correlation: Correlation, rank: int, stream: Stream,
-                       correction: bytearray | None) -> PermutationShare:
+def masks_off(correlation: Correlation, stream: Any) -> RowMasks:
+    """A_j, the next of the stream at a party that does not know the permutation."""
+    return _row_masks(correlation, stream, correlation.rows)
+
+
+def masks_on(correlation: Correlation, stream: Any) -> RowMasks:
+    """B_j, which follows A_j in the stream."""
+    return _row_masks(correlation, stream, correlation.total)
+
+
+def _row_masks(correlation: Correlation, stream: Any, rows: int) -> RowMasks:
+    words = stream.words(rows * correlation.count).reshape(rows, correlation.count)
+    return RowMasks(words, stream.octets(rows * correlation.width).reshape(rows, correlation.width))
+
+
+def masks_of(correlation: Correlation, stream: Any, correction: Any) -> RowMasks:
+    """C, from the message that brought it; `stream` says how it is read."""
     count, width, total = correlation.count, correlation.width, correlation.total
-    if rank != correlation.owner:
-        return permutation_masks(correlation, stream)
-    if correction is None:
-        raise InternalError("The owner of a permutation needs its correction.")
     words = stream.words_of(correction, 0, total * count).reshape(total, count)
-    octets = stream.octets_of(correction, 8 * total * count, total * width).reshape(total, width)
-    return PermutationShare(stream.permutation(total), None, None, words, octets)
-
-
-def permutation_masks(correlation: Correlation, stream: Stream) -> PermutationShare:
-    """The masks of a party that does not know the permutation."""
-    rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
-    words_in = stream.words(rows * count).reshape(rows, count)
-    octets_in = stream.octets(rows * width).reshape(rows, width)
-    words_out = stream.words(total * count).reshape(total, count)
-    octets_out = stream.octets(total * width).reshape(total, width)
-    return PermutationShare(None, words_in, octets_in, words_out, octets_out)
+    return RowMasks(words, stream.octets_of(correction, 8 * total * count, total * width).reshape(total, width))
 
 
 # --- the dealer's side ---
 
-def deal(item: Item, streams: Sequence[Stream]) -> bytes:
-    """The correction for the item's holder; `streams` are all parties' at the item's address, by rank."""
-    if len(item.group) == 1 and item.group[0].kind == "permute":
-        return _deal_permutation(item.group[0], streams)
-    return b"".join(_deal_one(correlation, streams, item.holder) for correlation in item.group)
+def deal(item: Item, streams: Sequence[Stream]) -> Iterator[bytes]:
+    """The messages for the item's holder (Item.messages); `streams` are all parties' at the item's address, by rank."""
+    if item.permutes:
+        order = streams[item.holder].permutation(item.group[0].total)
+        yield from (_deal_columns(correlation, order, streams) for correlation in item.group)
+    else:
+        yield b"".join(_deal_one(correlation, streams, item.holder) for correlation in item.group)
 
 
 def _deal_one(correlation: Correlation, streams: Sequence[Stream], holder: int) -> bytes:
@@ -173,23 +189,20 @@ def _sums(parts: Sequence[Part], streams: Sequence[Stream]) -> list[Words]:
     return totals
 
 
-def _deal_permutation(correlation: Correlation, streams: Sequence[Stream]) -> bytes:
+def _deal_columns(correlation: Correlation, order: Words, streams: Sequence[Stream]) -> bytes:
+    """g(sum A) - sum B of one group of columns."""
     rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
     words, octets = np.zeros((total, count), "<i8"), np.zeros((total, width), np.uint8)
-    outs = []
-    for rank, stream in enumerate(streams):
-        if rank != correlation.owner:
-            masks = permutation_masks(correlation, stream)
-            assert masks.words_in is not None
-            assert masks.octets_in is not None
-            words[:rows] += masks.words_in
-            octets[:rows] ^= masks.octets_in
-            outs.append(masks)
-    order = streams[correlation.owner].permutation(total)
+    others = [stream for rank, stream in enumerate(streams) if rank != correlation.owner]
+    for stream in others:
+        off = masks_off(correlation, stream)
+        words[:rows] += off.words
+        octets[:rows] ^= off.octets
     words, octets = words[order], octets[order]
-    for masks in outs:
-        words -= masks.words_out
-        octets ^= masks.octets_out
+    for stream in others:
+        on = masks_on(correlation, stream)
+        words -= on.words
+        octets ^= on.octets
     return words.tobytes() + octets.tobytes()
 
 
@@ -198,7 +211,7 @@ class Engine:
     """Where a dealer computes: what makes the stream of a key, and `deal` on such streams."""
 
     stream: Callable[[bytes], Any]
-    deal: Callable[[Item, Sequence[Any]], Any]
+    deal: Callable[[Item, Sequence[Any]], Iterator[Any]]
 
 
 NUMPY = Engine(Stream, deal)
@@ -208,14 +221,20 @@ def serve(items: Iterable[Item], seeds: Sequence[bytes], send: Callable[[int, st
           engine: Engine = NUMPY) -> None:
     """Deal every item in order: `send(holder, address, correction)`; another engine deals the same bytes.
 
-    `seeds` are the dealer's with each party, by rank. Memory is that of one item; `send` blocks when the party is
+    `seeds` are the dealer's with each party, by rank. Memory is that of one message; `send` blocks when the party is
     behind (Link.send_paced), which holds the dealer back.
     """
     sources = [Source(seed, engine.stream) for seed in seeds]
+
+    def dealt(item: Item) -> Iterator[Any]:
+        return engine.deal(item, [source.open(draw_address(item.address)) for source in sources])
+
     try:
-        for item in items:
-            streams = [source.open(draw_address(item.address)) for source in sources]
-            send(item.holder, item.address, engine.deal(item, streams))
+        listed = list(items)
+        noise = {item.address: list(dealt(item)) for item in listed if item.is_noise}
+        for item in listed:
+            for correction in noise.pop(item.address) if item.is_noise else dealt(item):
+                send(item.holder, item.address, correction)
     finally:
         for source in sources:
             source.erase()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from sdh.errors import InternalError, WidthError
+from sdh.executors.arithmetic import plus
 from sdh.executors.bits import Bits
 from sdh.executors.compare import compare_chunk
 from sdh.executors.products import EQ
@@ -154,20 +155,16 @@ def _divide_chunk(session: Session, x_width: Operand, d_width: Operand, tree: Tr
         _inverse(session, normal.scaled, d_width.bits, plan.steps), _feeds(session, limbs, normal.power, d_width.bits, plan),
         products(session, [Product(negative, normal.magnitude)]))
     half = plan.window + UNIT - plan.bits
-    aim = _plus(session, negative << half, -(1 << (half - 1)))
+    aim = plus(session, negative << half, -(1 << (half - 1)))
     quotient, _ = yield from _digits(session, plan, torch.zeros_like(x), feeds, scale, inverse, aim)
     [taken] = yield from products(session, [Product(quotient, normal.magnitude)])
     rest = x - taken
     lacks = yield from _lack(session, rest + turn - negative, normal.magnitude, d_width.bits + 2, tree)
     wanted, found = [Product(lacks, normal.magnitude)], quotient - lacks
     if normal.negative is not None:
-        wanted.append(Product(found, _plus(session, -2 * normal.negative, 1)))
+        wanted.append(Product(found, plus(session, -2 * normal.negative, 1)))
     added, *turned = yield from products(session, wanted)
     return [*(turned or [found]), rest + added]
-
-
-def _plus(session: Session, share: Tensor, public: int) -> Tensor:
-    return share + public if session.rank == 0 else share
 
 
 def _sign(session: Session, x: Tensor, width: Operand, tree: Tree) -> Rounds[tuple[Tensor, Tensor]]:
@@ -198,12 +195,12 @@ def _limbs(session: Session, x: Tensor, width: Operand, plan: Digits, tree: Tree
 
 def _centred(session: Session, x: Tensor, bits: int, negative: Tensor) -> Tensor:
     """x + 2^a (x < 0) - 2^(a-1), in [-2^(a-1), 2^(a-1))."""
-    return _plus(session, x + (negative << bits), -(1 << (bits - 1)))
+    return plus(session, x + (negative << bits), -(1 << (bits - 1)))
 
 
 def _uncentred(session: Session, shifted: Tensor, bits: int, negative: Tensor, shift: int) -> Tensor:
     """A shift of `_centred` as one of x."""
-    return _plus(session, shifted - (negative << (bits - shift)), 1 << (bits - 1 - shift))
+    return plus(session, shifted - (negative << (bits - shift)), 1 << (bits - 1 - shift))
 
 
 def _feeds(session: Session, limbs: Sequence[Tensor], power: Tensor, bits: int,
@@ -251,10 +248,10 @@ def _normal(session: Session, x: Tensor, width: Operand, arity: int) -> Rounds[_
     met = yield from rings(session, [*eights, *ones, *([found[bits]] if width.signed else [])], rows)
     eights, ones, sign = met[:len(starts)], met[len(starts):len(starts) + len(lows)], met[len(starts) + len(lows):]
     zero = torch.zeros_like(x)
-    big = _plus(session, sum((bit * ((1 << start) - 1) for bit, start in zip(eights, starts, strict=True)), zero), 1)
-    small = _plus(session, sum((bit * ((1 << low) - 1) for bit, low in zip(ones, lows, strict=True)), zero), 1)
+    big = plus(session, sum((bit * ((1 << start) - 1) for bit, start in zip(eights, starts, strict=True)), zero), 1)
+    small = plus(session, sum((bit * ((1 << low) - 1) for bit, low in zip(ones, lows, strict=True)), zero), 1)
     exponent = sum((bit * place for bit, place in zip([*eights, *ones], [*starts, *lows], strict=True)), zero)
-    turned = [Product(x, _plus(session, -2 * bit, 1)) for bit in sign]
+    turned = [Product(x, plus(session, -2 * bit, 1)) for bit in sign]
     power, *turned_x = yield from products(session, [Product(big, small), *turned])
     magnitude = turned_x[0] if turned_x else x
     [whole] = yield from products(session, [Product(magnitude, power)])
@@ -283,10 +280,10 @@ def _inverse(session: Session, scaled_divisor: Tensor, bits: int, steps: int) ->
         d = scaled_divisor << (UNIT - bits)
     else:
         [[d]] = yield from shifts(session, [Shift(scaled_divisor, bits + 3, bits - UNIT)])
-    y = _plus(session, -2 * d, _LINE)
+    y = plus(session, -2 * d, _LINE)
     [product] = yield from products(session, [Product(d, y)])
     [[near]] = yield from shifts(session, [Shift(product, 64, UNIT)])
-    e = _plus(session, -near, 1 << UNIT)
+    e = plus(session, -near, 1 << UNIT)
     for widths in inverse_widths(steps):
         found = yield from products(session, [Product(x, e, width) for x, width in zip((y, e), widths, strict=False)])
         (more,), *square = yield from shifts(session, [Shift(*part, UNIT) for part in zip(found, widths, strict=True)])
@@ -324,10 +321,10 @@ def _digits(session: Session, plan: Digits, rest: Tensor, feeds: Sequence[tuple[
 
 def _lack(session: Session, rest: Tensor, divisor: Tensor | int, width: int, tree: Tree) -> Rounds[Tensor]:
     """How often D > 0 is to be added to a rest in (-D, 2D) for one in [0, D): 1, 0 or -1. `width` bits hold (-2D, 2D)."""
-    below = _plus(session, rest, -divisor) if isinstance(divisor, int) else rest - divisor
+    below = plus(session, rest, -divisor) if isinstance(divisor, int) else rest - divisor
     signs = yield from compare_chunk(session, "signs", [rest, below], (width, width), tree)
     one, other = yield from rings(session, [sign.share for sign in signs], len(rest))
-    return _plus(session, one + other, -1)
+    return plus(session, one + other, -1)
 
 
 # --- public divisors ---
@@ -354,7 +351,7 @@ def _public_quotient(session: Session, x: Tensor, bits: int, c: int, negative: T
             [[seen]] = yield from shifts(session, [Shift(rest, stage.bits + 2, stage.cut)])
         estimate = seen * stage.factor
         if not stage.place:
-            estimate = _plus(session, estimate + (negative << stage.shift), -(1 << (stage.shift - 1)))
+            estimate = plus(session, estimate + (negative << stage.shift), -(1 << (stage.shift - 1)))
         [[digit]] = yield from shifts(session, [Shift(estimate, stage.width, stage.shift)])
         quotient = quotient + (digit << stage.place)
         rest = rest - ((digit * c) << stage.place)
@@ -370,7 +367,7 @@ def _significand_chunk(session: Session, x_width: Operand, d_width: Operand, tre
         _dividend(session, x, x_width, tree), _inverted(session, d, d_width, plan.steps, tree.arity),
         compare_chunk(session, "zeros", [x, d], (a + x_width.signed, b + d_width.signed), tree))
     scale, half = bottom.scaled << (TOP - b), plan.window + UNIT - plan.bits
-    aim = _plus(session, torch.zeros_like(x), -(1 << (half - 1)))
+    aim = plus(session, torch.zeros_like(x), -(1 << (half - 1)))
     start = top.scaled << (TOP + 1 - a)
     (quotient, rest), small = yield from together(_digits(session, plan, start, None, scale, inverse, aim),
                                                   _negative(session, start - 2 * scale, TOP + 1, tree))
@@ -380,7 +377,7 @@ def _significand_chunk(session: Session, x_width: Operand, d_width: Operand, tre
     cut_off = exact[0].share ^ exact[1].share ^ (-1 if session.rank == 0 else 0)
     quotient = quotient - lacks
     [more], [doubled] = yield from together(rings(session, [cut_off], len(x)), products(session, [Product(quotient, small)]))
-    exponent = _plus(session, bottom.exponent - top.exponent - small, a - b - plan.count * plan.bits - 2)
+    exponent = plus(session, bottom.exponent - top.exponent - small, a - b - plan.count * plan.bits - 2)
     return [2 * (quotient + doubled) + more, exponent, sign ^ bottom.sign, *(zero.share for zero in zeros)]
 
 
@@ -388,7 +385,7 @@ def _dividend(session: Session, x: Tensor, width: Operand, tree: Tree) -> Rounds
     """'x < 0', and |x| normalised: for x = -1, -2, -4, .. too below 2^a, which `_normal` of x itself is not."""
     sign, negative = yield from _sign(session, x, width, tree)
     if width.signed:
-        [x] = yield from products(session, [Product(x, _plus(session, -2 * negative, 1))])
+        [x] = yield from products(session, [Product(x, plus(session, -2 * negative, 1))])
     return sign, (yield from _normal(session, x, Operand(width.bits, False), tree.arity))
 
 

@@ -34,6 +34,8 @@ def encode_table(table: pa.Table, node: Input) -> Encoded:
     for shared, chunked in zip(node.columns, table.columns[: len(node.columns)], strict=True):
         column = chunked.combine_chunks() if isinstance(chunked, pa.ChunkedArray) else chunked
         columns[shared.field.number] = _padded(_encoded(column, shared, node.party), node.slots)
+    if node.place is not None:
+        columns[node.place.number] = Clear((torch.arange(node.slots),))
     return Encoded(count, columns)
 
 

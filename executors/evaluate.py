@@ -30,6 +30,7 @@ from sdh.planners.ranges import (
     Columns,
     Range,
     bytes_of,
+    choice_range,
     division_faults,
     factor_to,
     operand,
@@ -534,10 +535,10 @@ def _extreme_truth(function: str, a: Truth, b: Truth, scope: Scope) -> Truth:
     return Truth(wins, loses) if function == "greatest" else Truth(loses, wins)
 
 
-def _compared(value: Value, e: Expression, scope: Scope) -> Compared:
+def _compared(value: Value, e: Apply, scope: Scope) -> Compared:
     if isinstance(value, Truth):
         raise InternalError("GREATEST of BOOLEAN was planned.")
-    return Compared(value, Range(0, 0) if isinstance(value, Text) else range_of(e, scope.columns) | Range(0, 0))
+    return Compared(value, Range(0, 0) if isinstance(value, Text) else choice_range(e, scope.columns))
 
 
 def _nullif(e: Apply, left: Expression, right: Expression, scope: Scope) -> Value:

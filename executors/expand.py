@@ -18,9 +18,9 @@ from torch import Tensor
 from sdh.executors import bits
 from sdh.executors.arithmetic import multiply, mux_many
 from sdh.executors.bits import Bits
-from sdh.executors.compaction import Columns, apply_shared_permutation, destinations, inverse, row_numbers, take_rows
+from sdh.executors.compaction import Columns, apply_shared_permutation, destinations, inverse, row_numbers, take_rows, taken
 from sdh.executors.compare import msb
-from sdh.executors.permute import Record, permute
+from sdh.executors.permute import Given, Record, permute
 from sdh.executors.rounds import bit_planes, both_of
 from sdh.executors.runtime import CHUNK, Job, Masked, Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, words_of
@@ -198,7 +198,7 @@ def arrange(session: Session, destination: Shared) -> Arrangement:
     Two parties, bytes a row: 12 + b/8 sent for b bits of a place, 16 dealt, n + 1 rounds.
     """
     rows = len(raw(destination))
-    orders = [session.at(owner, partial(_order, rows)) for owner in range(session.count)]
+    orders = [session.live(owner, partial(_order, rows)) for owner in range(session.count)]   # of no data
     column = _turns(session, list(enumerate(orders)), [destination])[0]
     assert not isinstance(column, Bits)
     [places] = session.open_masked([Masked(raw(column), place_bits(rows))], "shuffle by all parties")
@@ -210,7 +210,7 @@ def forward(session: Session, arrangement: Arrangement, record: Record) -> Colum
     if not len(arrangement.places):
         return take_rows(record, arrangement.places)
     places = arrangement.places if session.tracing else inverse(arrangement.places)
-    return take_rows(_turns(session, list(enumerate(arrangement.orders)), record), places)
+    return taken(_turns(session, list(enumerate(arrangement.orders)), record), places)
 
 
 def backward(session: Session, arrangement: Arrangement, record: Record) -> Columns:
@@ -218,14 +218,17 @@ def backward(session: Session, arrangement: Arrangement, record: Record) -> Colu
     if not len(arrangement.places):
         return take_rows(record, arrangement.places)
     back = [(owner, None if order is None else inverse(order)) for owner, order in enumerate(arrangement.orders)]
-    return _turns(session, back[::-1], take_rows(record, arrangement.places))
+    places = arrangement.places
+    return _turns(session, back[::-1], Given(taken(record, places) if isinstance(record, Given) else take_rows(record, places)))
 
 
 def _turns(session: Session, orders: Sequence[tuple[int, Tensor | None]], record: Record) -> Columns:
     rows = record[0].rows if isinstance(record[0], Bits) else len(raw(record[0]))
     moved: Columns = []
     for owner, order in orders:
-        moved = permute(session, owner, order, moved or record, rows, keeps_all=True)
+        given = Given(moved) if moved else record
+        moved = []
+        moved = permute(session, owner, order, given, rows, keeps_all=True, drawn=True)
     return moved
 
 

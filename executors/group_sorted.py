@@ -7,6 +7,7 @@ sums, which a stable compaction brings together for the last row of each group. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,14 +22,14 @@ from sdh.executors.evaluate import Scope, evaluate
 from sdh.executors.grouping import Weighed, candidates, differences, extreme_width, weigh, weight_of
 from sdh.executors.key_limbs import Coded, coded, extreme_text, falling, neighbours, value_in, value_of
 from sdh.executors.keys import Limb
-from sdh.executors.permute import Record
+from sdh.executors.permute import Given, Record, shuffle
 from sdh.executors.runtime import Session
 from sdh.executors.scan import segmented_extreme
 from sdh.executors.shares import Shared, raw
 from sdh.executors.sorting import sort, top_k
 from sdh.executors.text_extremes import best_of_groups
 from sdh.executors.values import Number, Relation, Truth, Value, columns_of, flatten, from_columns, optional, unflatten
-from sdh.planners.physical import ALONE, SORTED, GroupAggregate, MarkDistinct, TopK, group_slots
+from sdh.planners.physical import ALONE, SORTED, Cut, GroupAggregate, MarkDistinct, TopK, group_slots
 
 Parts = Sequence[Record]
 """Columns of one row count in groups that are used together: what a record is made of."""
@@ -49,17 +50,49 @@ def group_aggregate(node: GroupAggregate, scope: Scope) -> Relation:
     keys = coded([e for _, e in node.keys], scope, scope.relation.valid)
     extremes = [part for share, null in found.extremes.values() for part in (share, *optional(null))]
     texts = [limb for text in found.texts.values() for limb in text.shares]
-    parts: Parts = [optional(scope.relation.valid), *(key.record for key in keys), *(columns_of(value) for value in values),
-                    list(counts.values()), list(found.sums.values()), extremes, texts]
+    parts: list[Record] = [optional(scope.relation.valid), *(key.record for key in keys), *map(columns_of, values),
+                           list(counts.values()), list(found.sums.values()), extremes, texts]
+    weights = list(counts)
+    del counts, extremes, texts
     if node.arrangement == SORTED:
-        parts = _regrouped(parts, sort(session, _limbs(session, keys, scope.relation.valid), _flat(parts)))
-    return _grouped(node, parts, keys, values, found, list(counts), scope)
+        record, limbs = Given(_flat(parts)), _limbs(session, keys, scope.relation.valid)
+        parts, keys, values, found = _hollow(parts), _coded_shapes(keys), _shapes(values), _shape(found)
+        scope = _without_columns(scope)   # all that is needed of it is in the record
+        parts = _regrouped(parts, sort(session, limbs, record))
+    return _grouped(node, parts, keys, values, found, weights, scope)
 
 
-def _grouped(node: GroupAggregate, parts: Parts, keys: list[Coded], values: list[Value], found: Weighed, weights: list[int],
-             scope: Scope) -> Relation:
+def _hollow(parts: Parts) -> list[Record]:
+    """Columns of no rows in the stead of all: what says how a record is divided."""
+    return [[bits.slice_(column, 0, 0) if isinstance(column, Bits) else raw(column).new_empty(0) for column in part]
+            for part in parts]
+
+
+def _without_columns(scope: Scope) -> Scope:
+    return replace(scope, relation=Relation(scope.rows, None, {}))
+
+
+def _coded_shapes(keys: Sequence[Coded]) -> list[Coded]:
+    return [key.of(_hollow([key.record])[0]) for key in keys]
+
+
+def _shapes(values: Sequence[Value]) -> list[Value]:
+    return [from_columns(value, _hollow([columns_of(value)])[0]) for value in values]
+
+
+def _shape(found: Weighed) -> Weighed:
+    """Which sums and extremes there are, and what counts, without the numbers."""
+    sums = {i: share.new_empty(0) for i, share in found.sums.items()}
+    extremes = {i: (share.new_empty(0), null) for i, (share, null) in found.extremes.items()}
+    return Weighed(found.weights, sums, extremes, {i: text.of(_hollow([text.record])[0]) for i, text in found.texts.items()})
+
+
+def _grouped(node: GroupAggregate, parts: list[Record], keys: list[Coded], values: list[Value], found: Weighed,
+             weights: list[int], scope: Scope) -> Relation:
+    """`parts` is emptied: columns go as they are moved."""
     session, rows, slots = scope.session, scope.rows, group_slots(node)
     [valid, *rest], places = parts, len(keys)
+    parts.clear()
     moved = [key.of(record) for key, record in zip(keys, rest, strict=False)]
     payload, (counts, sums, extremes, texts) = rest[:places + len(values)], rest[places + len(values):]
     same = neighbours(session, moved) if rows > 1 else None
@@ -68,7 +101,9 @@ def _grouped(node: GroupAggregate, parts: Parts, keys: list[Coded], values: list
     added = [torch.cumsum(_ring(column), 0) for column in (*counts, *sums)]
     last = _last(session, same, _bit(valid), rows)
     front: Parts = [[last], *payload, added, best]
-    [[exists], *kept, added_up, best] = _regrouped(front, _first(compact(session, last, _flat(front)), slots))
+    given, front = Given(_flat(front)), _hollow(front)
+    del rest, counts, sums, extremes, texts, payload, added, best, moved
+    [[exists], *kept, added_up, found_best] = _regrouped(front, _first(compact(session, last, given), slots))
     totals = [differences(_ring(column)) for column in added_up]
     by_weight = dict(zip(weights, totals, strict=False))
     by_call = dict(zip(found.sums, totals[len(weights):], strict=True))
@@ -76,9 +111,9 @@ def _grouped(node: GroupAggregate, parts: Parts, keys: list[Coded], values: list
                for (field, e), key, record in zip(node.keys, keys, kept, strict=False)}
     columns |= {field.number: from_columns(value, record)
                 for (field, _), value, record in zip(node.carried, values, kept[places:], strict=True)}
-    pairs = {i: (_ring(best[2 * place]), _bits(best[2 * place + 1])) for place, i in enumerate(found.extremes)}
+    pairs = {i: (_ring(found_best[2 * place]), _bits(found_best[2 * place + 1])) for place, i in enumerate(found.extremes)}
     columns |= _calls(node, found, by_weight, by_call, pairs, slots, scope)
-    columns |= _texts(node, found, [_ring(column) for column in best[2 * len(pairs):]], scope)
+    columns |= _texts(node, found, [_ring(column) for column in found_best[2 * len(pairs):]], scope)
     return Relation(slots, _bits(exists), columns)
 
 
@@ -214,15 +249,41 @@ def mark_distinct(node: MarkDistinct, scope: Scope) -> Relation:
     if counted is not None and counted is not valid:
         limbs.append((raw(to_arithmetic(session, bits.not_(session, counted))), 2))
     kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
+    limbs += argument.limbs
     parts: Parts = [optional(valid), optional(counted), *(key.record for key in (*keys, argument)), flatten(kept)]
-    [there, count, *coded_keys, columns] = _regrouped(parts, sort(session, [*limbs, *argument.limbs], _flat(parts)))
-    moved = [key.of(record) for key, record in zip([*keys, argument], coded_keys, strict=True)]
+    record, parts, keys = Given(_flat(parts)), _hollow(parts), _coded_shapes([*keys, argument])
+    kept, scope = dict(zip(kept, _shapes(list(kept.values())), strict=True)), _without_columns(scope)
+    del argument
+    [there, count, *coded_keys, columns] = _regrouped(parts, sort(session, limbs, record))
+    moved = [key.of(one) for key, one in zip(keys, coded_keys, strict=True)]
     first = scope.bit(True) if counted is None else _bits(count[0])
     same = neighbours(session, moved) if scope.rows > 1 else None
     if same is not None:
         new = bits.concat([bits.constant(session, 1, True), bits.not_(session, same)])
         first = new if counted is None else bits.and_(session, first, new)
     return Relation(scope.rows, _bit(there), unflatten(kept, columns) | {node.mark.number: Truth(first)})
+
+
+def cut(node: Cut, scope: Scope) -> Relation:
+    """At most so many rows of each value of the keys (privacy.md: the bound on what one unit contributes).
+
+    1. A shuffle, so that which of equal keys come first is random. 2. Sort by (is not there, keys), which is stable. 3. A row
+    stays unless the one `most` places before has its keys: an equality a row, and nothing is counted.
+    """
+    session, valid, rows = scope.session, scope.relation.valid, scope.rows
+    kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
+    if rows <= node.most:
+        return Relation(rows, scope.bit(True) if valid is None else valid, kept)
+    keys = coded(node.keys, scope, valid)
+    parts: Parts = [optional(valid), *(key.record for key in keys), flatten(kept)]
+    parts = _regrouped(parts, shuffle(session, _flat(parts)))
+    there, keys = _bit(parts[0]), [key.of(record) for key, record in zip(keys, parts[1:-1], strict=True)]
+    parts = _regrouped(parts, sort(session, _limbs(session, keys, there), _flat(parts)))
+    there, keys = _bit(parts[0]), [key.of(record) for key, record in zip(keys, parts[1:-1], strict=True)]
+    same = neighbours(session, keys, node.most)
+    later = bits.constant(session, rows - node.most, False) if same is None else bits.not_(session, same)
+    first = bits.concat([bits.constant(session, node.most, True), later])
+    return Relation(rows, first if there is None else bits.and_(session, first, there), unflatten(kept, parts[-1]))
 
 
 def first_rows(node: TopK, scope: Scope) -> Relation:
@@ -235,9 +296,10 @@ def first_rows(node: TopK, scope: Scope) -> Relation:
         high = [key.nulls_first == key.descending for key in node.keys]
         keys = coded([key.expression for key in node.keys], scope, valid, high)
         falls = [*[False] * (valid is not None), *falling(keys, [key.descending for key in node.keys])]
-        limbs = _limbs(session, keys, valid)
-        moved = sort(session, limbs, _flat(parts), falls) if rows == relation.slots else top_k(
-            session, limbs, _flat(parts), rows, falls)
+        limbs, record, slots = _limbs(session, keys, valid), Given(_flat(parts)), relation.slots
+        kept, scope, parts = dict(zip(kept, _shapes(list(kept.values())), strict=True)), _without_columns(scope), _hollow(parts)
+        del keys, relation
+        moved = sort(session, limbs, record, falls) if rows == slots else top_k(session, limbs, record, rows, falls)
     elif valid is not None:
         moved = compact(session, valid, _flat(parts))
     else:
@@ -259,7 +321,7 @@ def _flat(parts: Parts) -> list[Shared | Bits]:
     return [column for part in parts for column in part]
 
 
-def _regrouped(like: Parts, record: Record) -> list[list[Shared | Bits]]:
+def _regrouped(like: Parts, record: Record) -> list[Record]:
     columns = iter(record)
     return [[next(columns) for _ in part] for part in like]
 

@@ -17,18 +17,20 @@ from sdh.schema import Kind
 def share_input(session: Session, node: Input, encoded: Encoded | None, parties: tuple[str, ...], *, exact: bool) -> Relation:
     """The rows of a fragment, padded to its slots; which slots hold rows is shared too, unless the count is public.
 
-    `encoded` is None but at the owner.
+    `encoded` is None but at the owner. After `Session.prepare` its columns are given up as they are shared.
     """
     owner, slots = parties.index(node.party), node.slots
-    columns = {
-        c.field.number: shared_value(
-            session, owner, None if encoded is None else encoded.columns[c.field.number], slots, c.field, words_for(c.bytes) + 1
-        )
-        for c in node.columns
-    }
+    given_up = encoded is not None and session.is_prepared
+    columns = {}
+    for c in node.shared:
+        own = None if encoded is None else encoded.columns[c.field.number]
+        columns[c.field.number] = shared_value(session, owner, own, slots, c.field, words_for(c.bytes) + 1)
+        if encoded is not None and given_up:
+            del encoded.columns[c.field.number]
     real = None if encoded is None else torch.arange(slots) < encoded.count
+    clear = {} if encoded is None or given_up else {number: encoded.columns[number] for number in columns}
     valid = None if exact else session.share_bits(owner, real, slots)
-    return Relation(slots, valid, columns, {} if encoded is None else encoded.columns, real)
+    return Relation(slots, valid, columns, clear, real)
 
 
 def shared_value(session: Session, owner: int, clear: Clear | None, slots: int, field: Field, words: int) -> Value:

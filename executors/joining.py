@@ -1,4 +1,4 @@
-"""Joins of relations on shares: all pairs, alignment by keys that owners know, or both sides sorted together."""
+"""Joins of relations on shares: all pairs, by keys that owners know, both sides sorted together, or a private table."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from sdh.executors.align import Side, align
 from sdh.executors.arithmetic import mux_many, to_arithmetic
 from sdh.executors.bits import Bits
 from sdh.executors.compare import less
+from sdh.executors.equal_keys import number_of
 from sdh.executors.evaluate import Scope, holds, operand_of, truth
+from sdh.executors.lookup import lookup_private
 from sdh.executors.predicates import equality_width
+from sdh.executors.private_tables import private_table, table_values
 from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared as Share
 from sdh.executors.shares import raw
@@ -35,8 +38,21 @@ from sdh.executors.values import (
     repeated,
     unflatten,
 )
-from sdh.planners.expressions import Expression, Field
-from sdh.planners.physical import Align, NestedLoop, SortMerge, carried, key_limbs, traits
+from sdh.planners.expressions import Expression, Field, Ref
+from sdh.planners.physical import (
+    Align,
+    ByKey,
+    Expand,
+    Lookup,
+    NestedLoop,
+    SortMerge,
+    carried,
+    inputs,
+    key_limbs,
+    numbered,
+    table_bits,
+    traits,
+)
 from sdh.planners.ranges import Columns, Shared, scale_of
 from sdh.schema import Kind
 
@@ -73,7 +89,7 @@ def _met(session: Session, condition: Expression | None, rows: Relation, ranges:
     return rows if condition is None else rows.with_valid(holds(condition, Scope(session, rows, ranges, errors)))
 
 
-def _ranges(node: NestedLoop | Align | SortMerge) -> dict[int, Shared]:
+def _ranges(node: NestedLoop | ByKey) -> dict[int, Shared]:
     """Of both sides' columns, as a condition reads them."""
     first, second = (node.left, node.right) if isinstance(node, NestedLoop) else (node.probe, node.build)
     return traits(first).ranges | traits(second).ranges
@@ -176,12 +192,19 @@ def _folded(session: Session, found: Bits, rows: int, times: int) -> Bits:
 
 def align_rows(session: Session, node: Align, probe: Relation, build: Relation, parties: tuple[str, ...],
                errors: list[Bits]) -> Relation:
-    """The probe's rows, each with the build row of equal key: valid where there is one that is valid itself."""
+    """The probe's rows, each with the build row of equal key: valid where there is one that is valid itself.
+
+    Where a key stands in up to k build rows, each probe row stands k times, and its j-th copy meets the j-th of them: keys
+    with their number are unique. Raises KeyViolated at their owner, before a share leaves, if a key stands in more.
+    """
+    if node.repeats > 1:
+        probe = _spread(probe, node.repeats, each=True)
     probe_rank, build_rank = parties.index(node.probe_party), parties.index(node.build_party)
     a, b = traits(node.probe).ranges, traits(node.build).ranges
-    widths = [width for pair in node.pairs for width in _widths(pair, a, b)]
-    at_probe = session.at(probe_rank, lambda: _keys(node, probe, 0, a, b))
-    at_build = session.at(build_rank, lambda: _keys(node, build, 1, a, b))
+    single = [width for pair in node.pairs for width in _widths(pair, a, b)]
+    widths = numbered(single, node.repeats)
+    at_probe = session.at(probe_rank, lambda: _numbered(node, *_keys(node, probe, 0, a, b), single, 0))
+    at_build = session.at(build_rank, lambda: _numbered(node, *_keys(node, build, 1, a, b), single, 1))
     sides = [
         Side(rank, relation.slots, None if keys is None else keys[0], None if keys is None else keys[1])
         for rank, relation, keys in ((probe_rank, probe, at_probe), (build_rank, build, at_build))
@@ -201,15 +224,51 @@ def align_rows(session: Session, node: Align, probe: Relation, build: Relation, 
 
 def sort_merge_rows(session: Session, node: SortMerge, probe: Relation, build: Relation, errors: list[Bits]) -> Relation:
     """The same of keys on shares, whoever knows them."""
-    scopes = [Scope(session, relation, traits(part).ranges, errors)
-              for relation, part in ((probe, node.probe), (build, node.build))]
-    widths = [width for pair in node.pairs for _, width in key_limbs(pair, traits(node.probe), traits(node.build))]
-    keys = [[_limbs(node, pair, side, scope) for pair in node.pairs] for side, scope in enumerate(scopes)]
+    keys, widths = _keys_of(session, node, probe, build, errors)
     nulls = [(one[1], two[1]) for one, two in zip(*keys, strict=True)]
     sides = [_side(session, relation, key) for key, relation in zip(keys, (probe, build), strict=True)]
     brought = _brought(node, build)
     match, payload = sort_merge.sort_merge(session, sides[0], sides[1], widths, flatten(brought))
     return _outcome(session, node, probe, build, match, unflatten(brought, payload), nulls, errors)
+
+
+def expand_rows(session: Session, node: Expand, left: Relation, right: Relation, errors: list[Bits]) -> Relation:
+    """All pairs of rows of equal keys in so many places; those that are not filled are not valid and hold 0."""
+    keys, widths = _keys_of(session, node, left, right, errors)
+    sides = [_side(session, relation, key) for key, relation in zip(keys, (left, right), strict=True)]
+    kept = [{n: value for n, value in relation.columns.items() if n in node.kept} for relation in (left, right)]
+    found = sort_merge.many_to_many(session, sides[0], sides[1], widths, flatten(kept[0]), flatten(kept[1]), node.slots)
+    errors.append(found.overflow)
+    return Relation(node.slots, found.valid, unflatten(kept[0], found.left) | unflatten(kept[1], found.right))
+
+
+def lookup_rows(session: Session, node: Lookup, probe: Relation, build: Relation, parties: tuple[str, ...],
+                errors: list[Bits]) -> Relation:
+    """The probe's rows, each with what the table of the build's owner holds at its key."""
+    scope = Scope(session, probe, traits(node.probe).ranges, errors)
+    [pair], owner = node.pairs, parties.index(node.build.party)
+    [(low, width)] = key_limbs(pair, traits(node.probe), traits(node.build))
+    [index], null = _limbs(node, pair, 0, scope)
+    columns = [column for column in traits(node.build).columns if column.field.number in carried(node)]
+    table = session.at(owner, lambda: private_table(node, build, low, 1 << (width - 1), columns))
+    widths = [abs(size) for column in columns for size in table_bits(column)]
+    [[found], *parts] = lookup_private(session, index, 1 << (width - 1), owner, table, [1, *widths])
+    met = found
+    for usable in (probe.valid, None if null is None else bits.not_(session, null)):
+        met = met if usable is None else bits.and_(session, met, usable)
+    brought = table_values(session, columns, parts)
+    own = build.columns[pair[1].field.number] if isinstance(pair[1], Ref) else None
+    nulls = [(null, None if own is None else null_of(own, session))]
+    return _outcome(session, node, probe, build, met, brought, nulls, errors)
+
+
+def _keys_of(session: Session, node: SortMerge | Expand, first: Relation, second: Relation,
+             errors: list[Bits]) -> tuple[list[list[tuple[list[Share], Bits | None]]], list[int]]:
+    """Of both sides every key's limbs and where it is NULL; bits of a difference of two, limb by limb."""
+    scopes = [Scope(session, relation, traits(part).ranges, errors)
+              for relation, part in zip((first, second), inputs(node), strict=True)]
+    widths = [width for pair in node.pairs for _, width in key_limbs(pair, *map(traits, inputs(node)))]
+    return [[_limbs(node, pair, side, scope) for pair in node.pairs] for side, scope in enumerate(scopes)], widths
 
 
 def _side(session: Session, relation: Relation, key: list[tuple[list[Share], Bits | None]]) -> sort_merge.Side:
@@ -218,9 +277,10 @@ def _side(session: Session, relation: Relation, key: list[tuple[list[Share], Bit
     return sort_merge.Side(limbs if usable is None else mux_many(session, [(usable, limbs)])[0], usable)
 
 
-def _limbs(node: SortMerge, pair: tuple[Expression, Expression], side: int, scope: Scope) -> tuple[list[Share], Bits | None]:
+def _limbs(node: SortMerge | Expand | Lookup, pair: tuple[Expression, Expression], side: int,
+           scope: Scope) -> tuple[list[Share], Bits | None]:
     """One side's limbs of a key, none below 0, and where it is NULL."""
-    limbs = key_limbs(pair, traits(node.probe), traits(node.build))
+    limbs = key_limbs(pair, *map(traits, inputs(node)))
     value = operand_of(pair[side], pair[1 - side], scope).value
     if isinstance(value, Text):
         missing = len(limbs) - len(value.words)
@@ -239,11 +299,11 @@ def _usable(session: Session, relation: Relation, nulls: list[Bits | None]) -> B
     return found
 
 
-def _brought(node: Align | SortMerge, build: Relation) -> dict[int, Value]:
+def _brought(node: ByKey, build: Relation) -> dict[int, Value]:
     return {number: value for number, value in build.columns.items() if number in carried(node)}
 
 
-def _outcome(session: Session, node: Align | SortMerge, probe: Relation, build: Relation, met: Bits, brought: dict[int, Value],
+def _outcome(session: Session, node: ByKey, probe: Relation, build: Relation, met: Bits, brought: dict[int, Value],
              nulls: list[tuple[Bits | None, Bits | None]], errors: list[Bits]) -> Relation:
     """What a kind of join makes of the rows that met one, with what it brought. A further condition decides the match."""
     both = Relation(probe.slots, met, probe.columns | brought, probe.clear, probe.real)
@@ -327,5 +387,16 @@ def _keys(node: Align, relation: Relation, side: int, a: dict[int, Shared], b: d
             missing = len(_widths(pair, a, b)) - len(clear.words)
             words += [*clear.words[:-1], *[torch.zeros_like(clear.words[0])] * missing, clear.words[-1]]
         else:
-            words.append(clear.words[0] * _factors(pair)[side])
+            factor = _factors(pair)[side]
+            words.append(clear.words[0] if factor == 1 else clear.words[0] * factor)
     return words, usable
+
+
+def _numbered(node: Align, words: list[Tensor], usable: Tensor, widths: list[int], side: int) -> tuple[list[Tensor], Tensor]:
+    """The key words with which of a key's places a copy of a probe row, or which of its rows a build row is."""
+    if node.repeats == 1:
+        return words, usable
+    numbers = torch.arange(len(usable)) % node.repeats if side == 0 else number_of(words, usable, node.repeats)
+    if len(numbered(widths, node.repeats)) > len(widths):
+        return [*words, numbers], usable
+    return [*words[:-1], words[-1] * (1 << (node.repeats - 1).bit_length()) + numbers], usable

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors import bits
-from sdh.executors.arithmetic import mux_many, to_arithmetic
+from sdh.executors.arithmetic import mux_many, plus, to_arithmetic
 from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero, is_zero_many, msb
 from sdh.executors.evaluate import Scope, as_number, evaluate, typed
@@ -72,8 +72,8 @@ def extreme_shape(e: Expression, scope: Scope) -> Limbs:
 def extreme_text(shape: Limbs, limbs: Sequence[Tensor], greatest: bool, session: Session) -> Text:
     """The text of a candidate, NULL where nothing was counted."""
     blank = 0 if greatest else shape.tops[0] + 1
-    null = is_zero(session, _plus(session, limbs[0], -blank), shape.bits[0])
-    return Text((_plus(session, limbs[0], -int(greatest)), *limbs[1:]), null)
+    null = is_zero(session, plus(session, limbs[0], -blank), shape.bits[0])
+    return Text((plus(session, limbs[0], -int(greatest)), *limbs[1:]), null)
 
 
 def _coded(values: Sequence[Value], shapes: Sequence[Limbs], present: Sequence[Bits | None], nulls_high: Sequence[bool],
@@ -82,11 +82,11 @@ def _coded(values: Sequence[Value], shapes: Sequence[Limbs], present: Sequence[B
     parts = [_parts(value, shape, scope) for value, shape in zip(values, shapes, strict=True)]
     blanks = [shape.tops[0] + 1 if shape.nullable and high else 0 for shape, high in zip(shapes, nulls_high, strict=True)]
     for found, shape, blank in zip(parts, shapes, blanks, strict=True):
-        found[0] = _plus(session, found[0], -blank if blank else int(shape.nullable))   # the blank is 0 here
+        found[0] = plus(session, found[0], -blank if blank else int(shape.nullable))   # the blank is 0 here
     masked = [(bit, found) for bit, found in zip(present, parts, strict=True) if bit is not None]
     kept = iter(mux_many(session, masked) if masked else [])
     shares = [found if bit is None else [raw(one) for one in next(kept)] for bit, found in zip(present, parts, strict=True)]
-    return [Coded(shape, (_plus(session, found[0], blank), *found[1:]), _flags(value, session))
+    return [Coded(shape, (plus(session, found[0], blank), *found[1:]), _flags(value, session))
             for shape, found, blank, value in zip(shapes, shares, blanks, values, strict=True)]
 
 
@@ -97,16 +97,16 @@ def value_of(key: Coded, e: Expression, session: Session) -> Value:
             return Truth(*key.flags)
         case kind:
             null = key.flags[0] if key.flags else None
-            first = _plus(session, key.shares[0], -int(key.shape.nullable))
+            first = plus(session, key.shares[0], -int(key.shape.nullable))
             if kind is Kind.VARCHAR:
                 return Text((first, *key.shares[1:]), null)
             if key.shape.is_wide:
-                return Number(_plus(session, key.shares[1] + first * HALF, HALF), null)
-            return Number(_plus(session, first, key.shape.low), null)
+                return Number(plus(session, key.shares[1] + first * HALF, HALF), null)
+            return Number(plus(session, first, key.shape.low), null)
 
 
-def neighbours(session: Session, keys: Sequence[Coded]) -> Bits | None:
-    """Bit i: rows i and i + 1 have equal keys. None without keys: all have."""
+def neighbours(session: Session, keys: Sequence[Coded], apart: int = 1) -> Bits | None:
+    """Bit i: rows i and i + `apart` have equal keys. None without keys: all have."""
     differences = []
     limbs = [limb for key in keys for limb in key.limbs]
     shares = iter(share for share, _ in limbs)
@@ -114,7 +114,7 @@ def neighbours(session: Session, keys: Sequence[Coded]) -> Bits | None:
         packed = next(shares)
         for size in group[1:]:
             packed = (packed << size) + next(shares)
-        differences.append((packed[1:] - packed[:-1], sum(group)))
+        differences.append((packed[apart:] - packed[:-apart], sum(group)))
     if not differences:
         return None
     return bits.all_of(session, is_zero_many(session, differences))
@@ -136,9 +136,9 @@ def _parts(value: Value, shape: Limbs, scope: Scope) -> list[Tensor]:
             return [as_number(value, scope).share]
         case Number(share) if shape.is_wide:
             negative = raw(to_arithmetic(session, msb(session, share, 64)))
-            return [_plus(session, -negative, 1), share + negative * HALF]
+            return [plus(session, -negative, 1), share + negative * HALF]
         case Number(share):
-            return [_plus(session, share, -shape.low)]
+            return [plus(session, share, -shape.low)]
 
 
 def _present(values: Sequence[Value], shapes: Sequence[Limbs], counted: Bits | None, session: Session) -> list[Bits | None]:
@@ -158,12 +158,6 @@ def _flags(value: Value, session: Session) -> tuple[Bits, ...]:
         return (value.true,) if value.false is None else (value.true, value.false)
     null = null_of(value, session)
     return () if null is None else (null,)
-
-
-def _plus(session: Session, share: Tensor, public: int) -> Tensor:
-    """Party 0 adds what is public."""
-    wrapped = (public - HALF) % (1 << 64) + HALF
-    return share + wrapped if wrapped and session.rank == 0 else share
 
 
 def falling(keys: Sequence[Coded], descending: Sequence[bool]) -> list[bool]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 from pyarrow import ipc
 
+from sdh.accounting import EXACT
 from sdh.errors import Cancelled, DataError, InternalError, SdhError, StaleFact, memory_exceeded
+from sdh.executors.discrete_noise import draws
+from sdh.planners.logical import Noise
 from sdh.planners.plan import Fragment, Placed
+from sdh.planners.render import noise_function
 from sdh.schema import Schema, parse_type
 
 PUBLIC = "the public tables"
@@ -24,12 +34,38 @@ def run_fragment(connection: duckdb.DuckDBPyConnection, fragment: Fragment) -> p
     party = fragment.party or PUBLIC
     try:
         _require_select(connection, fragment.sql)
-        relation = connection.sql(fragment.sql)
-        _require_types(relation, fragment.schema)
-        table: pa.Table = relation.to_arrow_table()
+        with _noise_functions(connection, fragment.noises):
+            relation = connection.sql(fragment.sql)
+            _require_types(relation, fragment.schema)
+            table: pa.Table = relation.to_arrow_table()
     except duckdb.Error as error:
         raise told(error, party) from None
     return table.rename_columns([column.name for column in fragment.schema])
+
+
+@contextmanager
+def _noise_functions(connection: duckdb.DuckDBPyConnection, noises: Sequence[Noise]) -> Iterator[None]:
+    """While inside, the owner's DuckDB has a function for each noise: its argument plus a fresh draw, never worked out twice."""
+    names = [noise_function(noise) for noise in noises]
+    for noise, name in zip(noises, names, strict=True):
+        kind = str(noise.input.type)
+        # SPECIAL: the function sees NULL too, and adds nothing to it
+        connection.create_function(name, partial(_with_noise, noise), [kind], kind, type=PythonUDFType.ARROW,
+                                   side_effects=True, null_handling=FunctionNullHandling.SPECIAL)
+    try:
+        yield
+    finally:
+        for name in names:
+            connection.remove_function(name)
+
+
+def _with_noise(noise: Noise, column: Any) -> Any:
+    """The column's integers, times 10^scale of its type, plus exact draws."""
+    mechanism, scale = noise.mechanism, noise.input.type.scale
+    drawn = draws(mechanism.kind, mechanism.scale, len(column))
+    values = [None if value is None else EXACT.add(Decimal(value), Decimal(one).scaleb(-scale, EXACT))
+              for value, one in zip(column.to_pylist(), drawn, strict=True)]
+    return pa.array(values, pa.decimal128(38, scale)).cast(column.type)
 
 
 def run_local(connection: duckdb.DuckDBPyConnection, placed: Placed) -> bytes:

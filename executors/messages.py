@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdh.connectors.wire import Link
+from sdh.errors import InternalError
 from sdh.executors.devices import received, sent_form
 from sdh.executors.shares import add_packed, pack_values, split
 
@@ -75,12 +76,15 @@ def _whole(values: Sequence[Masked]) -> bool:
 
 
 def give_rows(link: Link, address: str, words: Tensor, octets: Tensor, announced: int) -> Tensor:
-    """Send masked rows to a permutation's owner; receive its map of `announced` int32 (none: empty)."""
-    link.send(address, sent_form(words.contiguous()))
-    link.send(address, sent_form(octets.contiguous()))
+    """Send masked rows to a permutation's owner, as it reads them; receive its map of `announced` int32 (none: empty).
+
+    The owner waits for nothing but these rows then: waiting for it is safe, and no queue holds a whole record.
+    """
+    link.send_paced(address, sent_form(words.contiguous()))
+    link.send_paced(address, sent_form(octets.contiguous()))
     if not announced:
-        return torch.empty(0, dtype=torch.int64, device=words.device)
-    return received(link, address, 4 * announced, words.device).view(torch.int32).long()
+        return torch.empty(0, dtype=torch.int32, device=words.device)
+    return received(link, address, 4 * announced, words.device).view(torch.int32)
 
 
 def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], width: int, announced: Tensor | None,
@@ -91,9 +95,14 @@ def take_rows(links: Mapping[int, Link], address: str, shape: tuple[int, int], w
         for link in links.values():
             link.send(address, told)
     rows, count = shape
-    words = torch.zeros(shape, dtype=torch.int64, device=device)
-    octets = torch.zeros((rows, width), dtype=torch.uint8, device=device)
+    words: Tensor | None = None
+    octets: Tensor | None = None
     for link in links.values():
-        words += received(link, address, 8 * rows * count, device).view(torch.int64).reshape(shape)
-        octets ^= received(link, address, rows * width, device).reshape(rows, width)
+        more = received(link, address, 8 * rows * count, device).view(torch.int64).reshape(shape)
+        words = more if words is None else words.add_(more)
+        del more
+        other = received(link, address, rows * width, device).reshape(rows, width)
+        octets = other if octets is None else octets.bitwise_xor_(other)
+    if words is None or octets is None:
+        raise InternalError("The owner of a permutation has peers.")
     return words, octets

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import Tensor
 
+from sdh.audit import Reveal
 from sdh.connectors.wire import Link
 from sdh.connectors.wire import session_seed as seed
 from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
@@ -64,15 +65,35 @@ class Job(Generic[T]):
     body: Callable[[], Rounds[T]]
 
 
-@dataclass(frozen=True, slots=True)
 class Permutation:
-    """This party's part of a dealt permutation; see dealing.PermutationShare."""
+    """This party's part of a dealt permutation of rows, a group of columns at a time.
 
-    order: Tensor | None
-    words_in: Tensor | None
-    octets_in: Tensor | None
-    words_out: Tensor
-    octets_out: Tensor
+    `order` (None but at its owner) is taken once: nobody need keep it. `off` and `on` are called in turn for each group: the
+    masks A of the rows, None at the owner; then those of the result, B or, at the owner, C (dealing.RowMasks). Words are
+    [rows, columns], octets [rows, width].
+    """
+
+    def __init__(self, groups: Sequence[Correlation], order: Tensor | None, off: Callable[[Correlation], dealing.RowMasks] | None,
+                 on: Callable[[Correlation], dealing.RowMasks]) -> None:
+        self._order, self._off, self._on = order, off, on
+        self._next_off, self._next_on = iter(groups), iter(groups)
+
+    def order(self) -> Tensor | None:
+        order, self._order = self._order, None
+        return order
+
+    def off(self) -> tuple[Tensor, Tensor] | None:
+        group = next(self._next_off)
+        return None if self._off is None else _tensors(self._off(group))
+
+    def on(self) -> tuple[Tensor, Tensor]:
+        return _tensors(self._on(next(self._next_on)))
+
+
+def _tensors(masks: dealing.RowMasks) -> tuple[Tensor, Tensor]:
+    """NumPy's arrays as tensors; a device's streams give tensors."""
+    words, octets = (part if isinstance(part, Tensor) else torch.from_numpy(part) for part in (masks.words, masks.octets))
+    return words, octets
 
 
 class Session:
@@ -90,6 +111,8 @@ class Session:
         self.rank, self.parties, self.links, self.dealer = rank, tuple(parties), dict(links), dealer
         self.device, self.network = torch.device(device), network
         self.meter, self.items = Meter(), DealingList()
+        self.revealed: list[Reveal] = []
+        """What went through `reveal`, in order."""
         self._expected = expected
         make = streams_on(self.device)
         self._pairs = {peer: Source(seed(link.secret, digest), make) for peer, link in self.links.items()}
@@ -142,6 +165,11 @@ class Session:
             return None
         return work() if self._prepared is None else cast(T, self._prepared.popleft())
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all work on clear data is done: nothing in the clear is needed any more."""
+        return self._prepared is not None
+
     def live(self, owner: int, work: Callable[[], T]) -> T | None:
         """`work()` at its owner on what was dealt, which takes the same time for any data; None elsewhere."""
         return work() if self.rank == owner and not self.tracing else None
@@ -160,12 +188,15 @@ class Session:
         item = self._item(group, self._drawn % self.count)
         return self._shares(item)
 
-    def draw_permutation(self, owner: int, rows: int, total: int, count: int, width: int) -> Permutation:
-        """A permutation of `total` positions known to `owner`, with masks for `rows` rows of words and octets."""
+    def draw_permutation(self, owner: int, rows: int, total: int, groups: Sequence[tuple[int, int]]) -> Permutation:
+        """A permutation of `total` positions known to `owner`, with masks for `rows` rows of each group: (words, octets).
+
+        All groups are taken before anything else is drawn.
+        """
         if total >= 1 << 31:
             raise InternalError("A permutation has fewer than 2^31 positions.")
-        correlation = Correlation("permute", rows, width, count, owner, total)
-        return self._permutation(self._item((correlation,), owner), correlation)
+        group = tuple(Correlation("permute", rows, width, count, owner, total) for count, width in groups)
+        return self._permutation(self._item(group, owner))
 
     def _item(self, group: tuple[Correlation, ...], holder: int) -> Item:
         foreseen = self._expected is None or self._drawn < len(self._expected)
@@ -180,31 +211,34 @@ class Session:
         return item
 
     def _shares(self, item: Item) -> list[list[Tensor]]:
-        correction = self._correction(item)
+        correction = self._correction(item, item.correction_bytes)
         group = dealing.expand(item.group, self._dealer_stream(item), correction)
         return [[torch.as_tensor(part) for part in parts] for parts in group]
 
-    def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
-        correction = self._correction(item)
-        share = dealing.expand_permutation(correlation, self.rank, self._dealer_stream(item), correction)
-        order, words_in, octets_in = (None if part is None else torch.as_tensor(part)
-                                      for part in (share.order, share.words_in, share.octets_in))
-        return Permutation(order, words_in, octets_in,
-                           torch.as_tensor(share.words_out), torch.as_tensor(share.octets_out))
+    def _permutation(self, item: Item) -> Permutation:
+        stream = self._dealer_stream(item)
+        if self.rank != item.holder:
+            off, on = (partial(masks, stream=stream) for masks in (dealing.masks_off, dealing.masks_on))
+            return Permutation(item.group, None, off, on)
+
+        def dealt(group: Correlation) -> dealing.RowMasks:
+            return dealing.masks_of(group, stream, self._correction(item, dealing.correction_bytes(group)))
+
+        return Permutation(item.group, torch.as_tensor(stream.permutation(item.group[0].total)), None, dealt)
 
     def _dealer_stream(self, item: Item) -> Any:
         if self._dealt is None:
             raise InternalError("This session has no dealer.")
         return self._dealt.open(dealing.draw_address(item.address))
 
-    def _correction(self, item: Item) -> Any:
-        """Its bytes, as streams of this device take them; None but at the holder."""
+    def _correction(self, item: Item, size: int) -> Any:
+        """The bytes of its next message, as streams of this device take them; None but at the holder."""
         if item.holder != self.rank:
             return None
         if self.dealer is None:
             raise InternalError("This session has no dealer.")
         try:
-            octets = received(self.dealer, item.address, item.correction_bytes, self.device)
+            octets = received(self.dealer, item.address, size, self.device)
         except PartyLost:
             raise DealerLost("The dealer's process ended.", advice="Run the query again.") from None
         return octets if fused(octets) else octets.numpy()
@@ -332,8 +366,11 @@ class Session:
         return collect(self.links, posted)
 
     def hand_over(self, owner: int, words: Tensor | None, octets: Tensor | None, announced: Tensor | None,
-                  sizes: tuple[tuple[int, int], tuple[int, int], int], hidden_by: str) -> tuple[Tensor, Tensor, Tensor]:
+                  sizes: tuple[tuple[int, int], tuple[int, int], int], hidden_by: str, *,
+                  beside: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """One round of a dealt permutation: masked records go to its owner, its masked map to all others.
+
+        `beside`: in the round of the one before, on which it does not depend.
 
         `sizes`: shape of words, shape of octets, length of the announced int32 map (0: none). The owner gets the
         sums of the others' words and the XOR of their octets; the others get the map. Unused results are empty.
@@ -342,7 +379,7 @@ class Session:
         (rows, count), (_, width), length = sizes
         outward = rows * (8 * count + width)
         sent = 4 * length * (self.count - 1) if self.rank == owner else outward
-        rounds, self._known_depth = self._deepen()
+        rounds, self._known_depth = (0, self._known_depth) if beside else self._deepen()
         address = self._next(Step(sent, rounds)) + "/turn"
         if self.tracing:
             return self._blank((rows, count)), self._blank((rows, width), torch.uint8), self._blank((length,))
@@ -452,11 +489,11 @@ class TraceSession(Session):
         return [[self._blank(part.shape) for parts in dealing.layout(correlation) for part in parts]
                 for correlation in item.group]
 
-    def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
-        rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
-        blank = self._blank
-        return Permutation(blank((total,)), blank((rows, count)), blank((rows, width), torch.uint8),
-                           blank((total, count)), blank((total, width), torch.uint8))
+    def _permutation(self, item: Item) -> Permutation:
+        def masks(group: Correlation) -> dealing.RowMasks:
+            return dealing.RowMasks(self._blank((group.total, group.count)), self._blank((group.total, group.width), torch.uint8))
+
+        return Permutation(item.group, None, None, masks)
 
     def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
         self._next(Step())

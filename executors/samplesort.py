@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from sdh.errors import InternalError
-from sdh.executors.compaction import Columns, row_numbers, take_rows
+from sdh.executors.compaction import Columns, row_numbers, take_rows, taken
 from sdh.executors.compare import less_rows
 from sdh.executors.keys import Limb, rows_of, unique
-from sdh.executors.permute import Record, shuffle
+from sdh.executors.permute import Given, Record, shuffle
 from sdh.executors.runtime import Masked, Session
 from sdh.executors.shares import pack, raw, unpack
 from sdh.executors.streams import Words
@@ -41,7 +41,9 @@ def sample_sort(session: Session, limbs: Sequence[Limb], record: Record, descend
     if rows < 2:
         return take_rows(record, _places(session, rows))
     key, columns = _shuffled(session, limbs, record, descending)
-    return take_rows(columns, _order(session, key, _places(session, rows)))
+    order = _order(session, key, _places(session, rows))
+    del key
+    return taken(columns, order)
 
 
 def select(session: Session, limbs: Sequence[Limb], record: Record, count: int,
@@ -60,13 +62,21 @@ def select(session: Session, limbs: Sequence[Limb], record: Record, count: int,
     left = _places(session, rows)
     for cut in cuts(rows, count, _widths(key), session.network):
         left = _cut(session, key, left, cut, count)
-    return take_rows(columns, _order(session, key, left)[:count])
+    order = _order(session, key, left)[:count]
+    del key
+    return taken(columns, order)
 
 
 def _shuffled(session: Session, limbs: Sequence[Limb], record: Record, descending: Sequence[bool]) -> tuple[Key, Columns]:
+    """With a record that is given up (permute.Given) the limbs are, too."""
     key = unique(limbs, descending, row_numbers(session, rows_of(limbs)))
-    moved = shuffle(session, [*(share for share, _ in key), *record])
-    return [(raw(share), width) for share, (_, width) in zip(moved, key, strict=False)], moved[len(key):]
+    widths, moving = _widths(key), Given([*(share for share, _ in key), *record])
+    del key
+    if isinstance(record, Given) and isinstance(limbs, list):
+        record.clear()
+        limbs.clear()
+    moved = shuffle(session, moving)
+    return [(raw(share), width) for share, width in zip(moved, widths, strict=False)], moved[len(widths):]
 
 
 def _order(session: Session, key: Key, rows: Tensor) -> Tensor:
@@ -84,10 +94,10 @@ def _insert(session: Session, key: Key, known: Tensor, new: Tensor, stage: Stage
     next to it, level by level. 2. All pairs of new rows of one gap, filled up to `stage.pairs` by comparisons of a row with
     itself. 3. Places follow from gaps and outcomes.
     """
-    ordered, mine = _at(key, known), _at(key, new)
+    mine = _at(key, new)
     gap = torch.zeros(len(new), dtype=torch.int64, device=session.device)
     for level in reversed(range(stage.levels)):
-        gap = gap + (_less(session, _at(ordered, gap + ((1 << level) - 1)), mine) << level)
+        gap = gap + (_less(session, _at(key, known.index_select(0, gap + ((1 << level) - 1))), mine) << level)
     pairs = _public(session, (2, stage.pairs), partial(pairs_in_gaps, stage.pairs), gap)
     less = _less(session, _at(mine, pairs[0]), _at(mine, pairs[1])) if stage.pairs else pairs[0]
     order = _public(session, (stage.rows,), partial(merged, len(known)), gap, pairs, less)

@@ -6,8 +6,9 @@ parties take the same steps, and `trace` takes them on no data at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import assert_never
 
@@ -23,29 +24,40 @@ from sdh.executors.crypten_seam import installed
 from sdh.executors.dealing import DealingList
 from sdh.executors.encode import Encoded, encode_table
 from sdh.executors.evaluate import Scope, evaluate, holds, typed
+from sdh.executors.fetch import fetch
+from sdh.executors.group_sorted import cut as rows_cut
 from sdh.executors.group_sorted import first_rows, group_aggregate, mark_distinct
 from sdh.executors.grouping import Partial, aggregate, aggregate_slice, aggregate_slices
 from sdh.executors.inputs import share_input
-from sdh.executors.joining import align_rows, nested_loop, sort_merge_rows
+from sdh.executors.joining import align_rows, expand_rows, lookup_rows, nested_loop, sort_merge_rows
+from sdh.executors.noising import noised
 from sdh.executors.permute import shuffle
+from sdh.executors.projecting import project
 from sdh.executors.quotient import divided
 from sdh.executors.reveal import reveal
 from sdh.executors.runtime import Meter, Session
 from sdh.executors.shares import Shared, raw
-from sdh.executors.slices import Slice, cut, pairs
+from sdh.executors.slices import Slice, by_left, cut, pairs
 from sdh.executors.uniqueness import unique
 from sdh.executors.values import Number, Relation, Text, Truth, false_of, null_of
 from sdh.planners.expressions import Expression
+from sdh.planners.keep_read import columns_read
 from sdh.planners.physical import (
     Aggregate,
     Align,
     Concat,
+    Cut,
+    Expand,
+    Fetch,
     Filter,
     GroupAggregate,
     Input,
+    Lookup,
     MarkDistinct,
     NestedLoop,
     Node,
+    Noised,
+    Project,
     Release,
     SortMerge,
     TopK,
@@ -56,6 +68,7 @@ from sdh.planners.physical import (
 from sdh.planners.plan import Plan
 from sdh.planners.quotients import is_quotient
 from sdh.planners.ranges import bytes_of
+from sdh.planners.sharing import readers
 from sdh.schema import Kind
 
 Inputs = dict[int, Encoded]
@@ -69,6 +82,11 @@ class _Run:
     inputs: Inputs | None
     errors: list[Bits] = field(default_factory=list)
     operators: int = 0
+    readers: Counter[Node] = field(default_factory=Counter)
+    """Of every node those that have not read it yet."""
+    kept: dict[Node, Relation] = field(default_factory=dict)
+    reads: Mapping[Node, frozenset[int]] = field(default_factory=dict)
+    """Of every node its columns that are read; others are dropped as soon as it has run."""
 
 
 def encode(plan: Plan, party: str, tables: dict[int, pa.Table]) -> Inputs:
@@ -95,7 +113,7 @@ def run(plan: Plan, session: Session, inputs: Inputs | None) -> bytes:
     if plan.root is None:
         raise InternalError("A local plan has no secure part.")
     with installed(session):
-        state = _Run(plan, session, inputs)
+        state = _Run(plan, session, inputs, readers=readers(plan.root.input), reads=columns_read(plan.root))
         relation = _node(plan.root.input, state)
         with session.operator(f"{state.operators}:release"):
             return _release(plan.root, relation, state)
@@ -106,11 +124,28 @@ def _leaves(node: Node) -> list[Input]:
 
 
 def _node(node: Node, state: _Run) -> Relation:
+    """Worked out for the first that reads it, kept till the last has."""
+    found = state.kept.pop(node, None)
+    relation = _worked_out(node, state) if found is None else found
+    state.readers[node] -= 1
+    if state.readers[node] > 0:
+        state.kept[node] = relation
+    return relation
+
+
+def _worked_out(node: Node, state: _Run) -> Relation:
     if isinstance(node, Aggregate) and not node.owner_keys:
         return _aggregate(node, state)
     below = [_node(part, state) for part in inputs(node)]
     with state.session.operator(_label(node, state)):
-        return _operator(node, below, state)
+        return _read(_operator(node, below, state), state.reads.get(node))
+
+
+def _read(relation: Relation, numbers: frozenset[int] | None) -> Relation:
+    """The columns that are read."""
+    if numbers is None or numbers >= relation.columns.keys():
+        return relation
+    return replace(relation, columns={number: value for number, value in relation.columns.items() if number in numbers})
 
 
 def _label(node: Node, state: _Run) -> str:
@@ -146,6 +181,8 @@ def _aggregate(node: Aggregate, state: _Run) -> Relation:
 def _slices(node: Node, state: _Run) -> list[Slice]:
     """The rows of a node in slices of a public size; filters and pairs are worked out a slice at a time."""
     session = state.session
+    if state.readers[node] > 1 or node in state.kept:
+        return cut(_node(node, state))
     match node:
         case Filter(input):
             below, label = _slices(input, state), _label(node, state)
@@ -169,7 +206,8 @@ def _kept(node: Filter, label: str, part: Slice, session: Session, errors: list[
         return relation.with_valid(holds(node.predicate, Scope(session, relation, traits(node.input).ranges, errors)))
 
 
-def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
+def _operator(node: Node, below: list[Relation], state: _Run) -> Relation:
+    """`below`: what it reads; what sorts it takes it away, so that rows go as they are moved."""
     session, parties = state.session, state.plan.placed.parties
     match node:
         case Input(fragment):
@@ -178,24 +216,39 @@ def _operator(node: Node, below: Sequence[Relation], state: _Run) -> Relation:
             return share_input(session, node, encoded, parties, exact=exact)
         case Filter(input, predicate):
             return below[0].with_valid(holds(predicate, Scope(session, below[0], traits(input).ranges, state.errors)))
-        case NestedLoop():
+        case NestedLoop(kind="INNER"):
             return nested_loop(session, node, below[0], below[1], state.errors)
+        case NestedLoop():
+            return by_left(session, node, below[0], below[1], state.errors)
         case Align():
             return align_rows(session, node, below[0], below[1], parties, state.errors)
         case SortMerge():
             return sort_merge_rows(session, node, below[0], below[1], state.errors)
+        case Lookup():
+            return lookup_rows(session, node, below[0], below[1], parties, state.errors)
+        case Expand():
+            return expand_rows(session, node, below[0], below[1], state.errors)
         case Aggregate(input):
             return aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors), parties)
         case GroupAggregate(input):
-            return group_aggregate(node, Scope(session, below[0], traits(input).ranges, state.errors))
+            return group_aggregate(node, Scope(session, below.pop(), traits(input).ranges, state.errors))
         case MarkDistinct(input):
-            return mark_distinct(node, Scope(session, below[0], traits(input).ranges, state.errors))
+            return mark_distinct(node, Scope(session, below.pop(), traits(input).ranges, state.errors))
+        case Cut(input):
+            return rows_cut(node, Scope(session, below[0], traits(input).ranges, state.errors))
+        case Noised():
+            return noised(session, node, below[0])
         case TopK(input):
-            return first_rows(node, Scope(session, below[0], traits(input).ranges, state.errors))
+            return first_rows(node, Scope(session, below.pop(), traits(input).ranges, state.errors))
         case Unique(input):
             return unique(node, Scope(session, below[0], traits(input).ranges, state.errors))
         case Concat():
             return concat(session, node, below, state.errors)
+        case Fetch(_, source):
+            own = None if state.inputs is None else state.inputs.get(source.fragment)
+            return fetch(session, node, below[0], None if own is None else own.columns, parties)
+        case Project(input):
+            return project(node, Scope(session, below[0], traits(input).ranges, state.errors))
         case _:
             assert_never(node)
 
@@ -212,18 +265,17 @@ def _release(root: Release, relation: Relation, state: _Run) -> bytes:
     flags: list[Bits] = []
     for _, e in root.outputs:
         _output(e, scope, words, flags)
-    valid, payload, revealed = relation.valid, b"", list[Reveal]()
+    valid, payload = relation.valid, b""
     if state.plan.may_fail:
         failed = bits.all_or(session, bits.concat(state.errors)) if state.errors else bits.constant(session, 1, False)
         fine = bits.repeat(bits.not_(session, failed), relation.slots)
         valid = fine if valid is None else bits.and_(session, valid, fine)
-        entry, payload = reveal(session, [failed], client, "error", planned)
-        revealed.append(entry)
+        payload = reveal(session, [failed], client, "error", planned)
     record = _wiped(session, words, flags, valid, relation.slots)
     if relation.slots > 1:
         record = list(shuffle(session, record))
-    entry, rows = reveal(session, record, client, "result", planned)
-    _require_all([*revealed, entry], planned)
+    rows = reveal(session, record, client, "result", planned)
+    _require_all(session.revealed, planned)
     return payload + rows
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sdh.executors.bits import Bits, slice_
+from sdh.executors.bits import Bits, concat, slice_
 from sdh.executors.joining import nested_loop
 from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, raw
-from sdh.executors.values import Relation, Value, columns_of, from_columns
+from sdh.executors.values import Relation, Value, columns_of, from_columns, joined
 from sdh.planners.physical import NestedLoop
 
 SLICE = 1 << 20
@@ -38,6 +38,28 @@ def pairs(session: Session, node: NestedLoop, left: Relation, right: Relation) -
             make = partial(_pairs, session, node, _part(left, first, last, []), _part(right, start, stop, []))
             found.append(Slice((last - first) * (stop - start), make))
     return found
+
+
+def by_left(session: Session, node: NestedLoop, left: Relation, right: Relation, errors: list[Bits]) -> Relation:
+    """The left's rows by what all pairs of each say (kinds but INNER), some rows of the left at a time with all of the right."""
+    borders = _borders(left.slots, max(1, SLICE // max(right.slots, 1)))
+    if len(borders) == 1:
+        return nested_loop(session, node, left, right, errors)
+
+    def met(part: Relation) -> tuple[Relation, list[Bits]]:
+        found: list[Bits] = []
+        return nested_loop(session, node, part, right, found), found
+
+    parts: list[Relation] = []
+    for start, stop in borders:
+        part, failed = session.once((node, stop - start), partial(met, _part(left, start, stop, [])))
+        parts.append(part)
+        errors += failed
+    new = {n: joined([part.columns[n] for part in parts]) for n in parts[0].columns if n not in left.columns}
+    valid = left.valid
+    if node.kind in ("SEMI", "ANTI"):
+        valid = concat([part.valid for part in parts if part.valid is not None])
+    return Relation(left.slots, valid, left.columns | new, left.clear, left.real)
 
 
 def _pairs(session: Session, node: NestedLoop, left: Relation, right: Relation, errors: list[Bits]) -> Relation:

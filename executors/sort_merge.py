@@ -30,7 +30,7 @@ from sdh.executors.expand import (
     part,
     prefixes,
 )
-from sdh.executors.permute import Record
+from sdh.executors.permute import Given, Record
 from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, arithmetic, raw
 from sdh.executors.sorting import sort
@@ -76,8 +76,10 @@ def sort_merge(session: Session, left: Side, right: Side, widths: Sequence[int],
     places = arithmetic(torch.cat([numbers[left.rows:], numbers[:left.rows]]))
     with session.operator("merge"):
         found = _met(session, left, right, widths, [places], payload)
+    [place], returning = _ring(found.along), Given([*found.came, found.exists])
+    del found
     with session.operator("back"):
-        back = apply_shared_permutation(session, _ring(found.along)[0], [*found.came, found.exists])
+        back = apply_shared_permutation(session, place, returning)
     *came, exists = (part(column, 0, left.rows) for column in back)
     with session.operator("match"):
         match = _equal(session, left.key, came[:len(widths)], widths, [_bit(exists), left.usable])
@@ -149,12 +151,15 @@ def _met(session: Session, left: Side, right: Side, widths: Sequence[int], along
     if right.usable is not None:
         late = raw(to_arithmetic(session, usable))
         limbs.append((torch.cat([late, late.new_zeros(left.rows) + (1 if session.rank == 0 else 0)]), 2))
-    given = [*keys, *(padded(session, column, rows) for column in payload)]
+    record = Given([*along, *keys, *(padded(session, column, rows) for column in payload), *flags])
+    count = len(along)
+    del keys, flags
     with session.operator("sort"):
-        found = sort(session, limbs, [*along, *given, *flags])
-    kept, moved, (is_right, exists) = found[:len(along)], found[len(along):-2], found[-2:]
-    *came, exists = _carried(session, _bit(is_right), right.rows, [*moved, exists])
-    return _Met(_ring(moved[:words]), kept, came, _bit(exists))
+        found = sort(session, limbs, record)
+    kept, key, is_right, record = found[:count], found[count:count + words], found[-2], Given([*found[count:-2], found[-1]])
+    del found
+    *came, exists = _carried(session, _bit(is_right), right.rows, record)
+    return _Met(_ring(key), kept, came, _bit(exists))
 
 
 def _carried(session: Session, kept: Bits, count: int, record: Record) -> Columns:
@@ -164,9 +169,11 @@ def _carried(session: Session, kept: Bits, count: int, record: Record) -> Column
     4. Prefix sums: local.
     """
     arrangement = arrange(session, destinations(session, [not_(session, kept)]))
-    front = [part(column, 0, count) for column in forward(session, arrangement, record)]
-    steps = [padded(session, differences(column), kept.rows) for column in front]
-    return [prefixes(column) for column in backward(session, arrangement, steps)]
+    front, steps = forward(session, arrangement, record)[::-1], Given()
+    while front:   # each goes as it is used
+        steps.append(padded(session, differences(part(front.pop(), 0, count)), kept.rows))
+    back = backward(session, arrangement, steps)[::-1]
+    return [prefixes(back.pop()) for _ in range(len(back))]
 
 
 def _equal(session: Session, own: Sequence[Shared], came: Record, widths: Sequence[int], also: Sequence[Bits | None]) -> Bits:

@@ -17,7 +17,8 @@ _BINARY = frozenset({"this", "expression"})
 ARGUMENTS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Select: frozenset({"expressions", "distinct", "from_", "joins", "where", "group", "having", "order", "limit",
                            "offset", "with_"}),
-    exp.Union: frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_"}),
+    **dict.fromkeys((exp.Union, exp.Intersect, exp.Except),
+                    frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_"})),
     exp.With: frozenset({"expressions"}),
     exp.CTE: frozenset({"this", "alias", "materialized"}),  # the hint changes no answer
     exp.From: frozenset({"this"}),
@@ -191,22 +192,21 @@ REFUSED_SYMBOLS: Mapping[TokenType, tuple[str, str]] = {
 
 # Reserved words of DuckDB: none can be a name without quotes, so a refusal can point at the word itself.
 REFUSED_WORDS: Mapping[str, str] = {
-    "INTERSECT": "INTERSECT", "EXCEPT": "EXCEPT", "QUALIFY": "QUALIFY", "WINDOW": "WINDOW",
-    "PIVOT": "PIVOT", "PIVOT_WIDER": "PIVOT", "PIVOT_LONGER": "UNPIVOT", "UNPIVOT": "UNPIVOT", "INTO": "SELECT INTO",
+    "QUALIFY": "QUALIFY", "WINDOW": "WINDOW", "PIVOT": "PIVOT", "PIVOT_WIDER": "PIVOT", "PIVOT_LONGER": "UNPIVOT",
+    "UNPIVOT": "UNPIVOT", "INTO": "SELECT INTO",
     "LATERAL": "LATERAL", "FETCH": "FETCH", "COLLATE": "COLLATE", "TABLESAMPLE": "TABLESAMPLE",
     "RETURNING": "RETURNING", "LAMBDA": "A lambda", "SYMMETRIC": "BETWEEN SYMMETRIC",
-    "ASYMMETRIC": "BETWEEN ASYMMETRIC", "SEMI": "SEMI JOIN", "ANTI": "ANTI JOIN",
-    "ASOF": "ASOF JOIN", "POSITIONAL": "POSITIONAL JOIN", "SIMILAR": "SIMILAR TO", "GLOB": "GLOB",
-    "OVERLAPS": "OVERLAPS", "PLACING": "OVERLAY", "VARIADIC": "VARIADIC",
+    "ASYMMETRIC": "BETWEEN ASYMMETRIC", "ASOF": "ASOF JOIN", "POSITIONAL": "POSITIONAL JOIN", "SIMILAR": "SIMILAR TO",
+    "GLOB": "GLOB", "OVERLAPS": "OVERLAPS", "PLACING": "OVERLAY", "VARIADIC": "VARIADIC",
     "ARRAY": "ARRAY", "ONLY": "ONLY",
 }
 
 # DuckDB's reserved words, which sqlglot partly takes for names.
 RESERVED = frozenset("""
-    all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
+    all analyse analyze and anti any array as asc asymmetric both case cast check collate column constraint create
     default deferrable desc describe distinct do else end except false fetch for foreign from group having in
     initially intersect into lambda lateral leading limit not null offset on only or order pivot pivot_longer
-    pivot_wider placing primary qualify references returning select show some summarize symmetric table then to
+    pivot_wider placing primary qualify references returning select semi show some summarize symmetric table then to
     trailing true union unique unpivot using variadic when where window with
     """.split())
 
@@ -224,7 +224,7 @@ STATEMENTS = frozenset("""
 # --- names for refusals --------------------------------------------------------------------------
 
 NODE_NAMES: Mapping[type[exp.Expr], str] = {
-    exp.Window: "A window function", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT",
+    exp.Window: "A window function",
     exp.Values: "VALUES", exp.Lock: "FOR UPDATE", exp.Into: "SELECT INTO", exp.TableSample: "TABLESAMPLE",
     exp.Pivot: "PIVOT", exp.Qualify: "QUALIFY", exp.Fetch: "FETCH", exp.Exists: "EXISTS of anything but a query",
     exp.Any: "ANY at this place", exp.All: "ALL at this place",
@@ -250,7 +250,9 @@ ARGUMENT_NAMES: Mapping[tuple[type[exp.Expr], str], str] = {
     (exp.Select, "qualify"): "QUALIFY", (exp.Select, "windows"): "WINDOW", (exp.Select, "laterals"): "LATERAL",
     (exp.Select, "kind"): "SELECT AS STRUCT", (exp.Select, "exclude"): "EXCLUDE", (exp.Select, "hint"): "A hint",
     (exp.Select, "operation_modifiers"): "A modifier after SELECT", (exp.Select, "connect"): "START WITH",
-    (exp.Union, "by_name"): "UNION BY NAME", (exp.With, "recursive"): "WITH RECURSIVE", (exp.CTE, "key_expressions"): "USING KEY",
+    (exp.Union, "by_name"): "UNION BY NAME", (exp.Intersect, "by_name"): "INTERSECT BY NAME",
+    (exp.Except, "by_name"): "EXCEPT BY NAME",
+    (exp.With, "recursive"): "WITH RECURSIVE", (exp.CTE, "key_expressions"): "USING KEY",
     (exp.CTE, "scalar"): "A scalar CTE",
     (exp.Join, "method"): "This kind of JOIN", (exp.Join, "nearest"): "NEAREST JOIN",
     (exp.Table, "sample"): "TABLESAMPLE", (exp.Table, "pivots"): "PIVOT", (exp.Table, "when"): "AT (time travel)",

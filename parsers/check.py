@@ -26,6 +26,7 @@ MAXIMUM_DEPTH = 200  # so that the stages after this one may recurse within Pyth
 
 LABELS = frozenset({TokenType.DOT, TokenType.ALIAS})  # after these every word is a name
 NAMELESS = SYMBOLS - {TokenType.IDENTIFIER, TokenType.STRING}
+MINUS = frozenset({TokenType.INTERSECT, TokenType.EXCEPT})
 HELD = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.PARAMETER})
 
 # sqlglot skips or invents these in places; the tree must hold as many as the text.
@@ -80,6 +81,8 @@ def check_tokens(tokens: Sequence[Token]) -> None:
     for before, token in zip([tokens[0], *tokens], tokens, strict=False):
         if before.token_type == TokenType.SEMICOLON:
             raise refuse("More than one statement", place_of(token), "Send one statement at a time.")
+        if before.token_type in MINUS and token.token_type == TokenType.ALL:
+            raise refuse(f"{before.text.upper()} ALL", place_of(before), "Leave ALL out, or count the rows of each side.")
         if before.token_type == TokenType.PARAMETER and token.start > before.end + 1:
             raise refuse("A sign $ without a name", place_of(before), "Write $name without a space.")
         glued = before.token_type == TokenType.NUMBER and token.start == before.end + 1

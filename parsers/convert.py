@@ -20,9 +20,9 @@ from sdh.parsers.syntax import (
     Query,
     Relation,
     Select,
+    SetOperation,
     Star,
     Table,
-    Union,
 )
 from sdh.parsers.values import expression, expressions, name_parts, optional
 
@@ -34,14 +34,15 @@ def query(node: exp.Expr) -> Query:
             return query(node.this)
         case exp.Select():
             return select(node)
-        case exp.Union():
-            return union(node)
+        case exp.SetOperation():
+            return set_operation(node)
         case _:
             raise refuse(node_name(node), place(node))
 
 
-def union(node: exp.Union) -> Union:
-    return Union(
+def set_operation(node: exp.SetOperation) -> SetOperation:
+    return SetOperation(
+        operator=node.key.upper(),
         left=query(node.this),
         right=query(node.expression),
         distinct=bool(node.args.get("distinct")),
@@ -70,6 +71,7 @@ def select(node: exp.Select) -> Select:
         offset=_constant(node.args.get("offset"), "OFFSET"),
         common=tuple(common_table(each) for each in node.ctes),
         at=place(node),
+        privacy=node.meta.get("privacy"),
     )
 
 
@@ -154,7 +156,7 @@ def _joined(first: exp.Expr, joins: Sequence[exp.Join]) -> Relation:
 
 def _join(left: Relation, node: exp.Join) -> Join:
     side, kind, at = node.side, node.kind, place(node)
-    if kind not in ("", "INNER", "OUTER", "CROSS") or side and kind not in ("", "OUTER"):
+    if kind not in ("", "INNER", "OUTER", "CROSS", "SEMI", "ANTI") or side and kind not in ("", "OUTER"):
         raise refuse(f"{side} {kind} JOIN".strip(), at)
     on, using, natural = node.args.get("on"), node.args.get("using") or [], node.args.get("method") == "NATURAL"
     if node.args.get("method") and not natural:
@@ -162,7 +164,7 @@ def _join(left: Relation, node: exp.Join) -> Join:
     if (kind == "CROSS") == bool(on or using or natural) or natural and (on or using) or kind == "OUTER" and not side:
         raise malformed("A CROSS JOIN takes no condition, and every other JOIN needs ON or USING.", at,
                         "Add ON or USING, or write CROSS JOIN.")
-    return Join("CROSS" if kind == "CROSS" else side or "INNER", left, relation(node.this), optional(on),
+    return Join(kind if kind in ("CROSS", "SEMI", "ANTI") else side or "INNER", left, relation(node.this), optional(on),
                 tuple(_plain(column, "USING of anything but column names") for column in using), at, natural)
 
 

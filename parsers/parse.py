@@ -9,14 +9,16 @@ from concurrent.futures import Future
 from difflib import get_close_matches
 from typing import TypeVar
 
+from sqlglot import exp
 from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from sdh.errors import ParseError, QuestionError, TooLarge
-from sdh.parsers.accepted import STATEMENTS, SYMBOLS
+from sdh.parsers.accepted import AGGREGATES, STATEMENTS, SYMBOLS
 from sdh.parsers.check import check_brackets, check_leftovers, check_names, check_tokens, check_tree
 from sdh.parsers.convert import query
 from sdh.parsers.grammar import StepsSpent, SyntaxFault, parse_tokens, tokenize
+from sdh.parsers.privacy_clause import Taken, blanked, taken
 from sdh.parsers.refuse import malformed, place_of, refuse, shown
 from sdh.parsers.syntax import Describe, Explain, Position, Query, ShowTables, Statement, Table
 
@@ -115,6 +117,7 @@ def _tokens(text: str) -> list[Token]:
 
 def _query(tokens: Sequence[Token], text: str) -> Query:
     _check_start(tokens, text)
+    tokens, private = taken(tokens)
     check_brackets(tokens)
     check_tokens(tokens)
     try:
@@ -122,12 +125,31 @@ def _query(tokens: Sequence[Token], text: str) -> Query:
         check_tree(tree)
         check_leftovers(tokens, tree)
         check_names(tokens, tree)
+        _attach(private, tree)
         return query(tree)
     except SyntaxFault as fault:
         raise _syntax_error(fault, text) from None
     except (StepsSpent, RecursionError):
         raise TooLarge("The query is nested too deep to be read.", advice="Move inner parts into WITH queries.",
                        line=tokens[0].line, column=tokens[0].col) from None
+
+
+def _attach(private: Taken, tree: exp.Expr) -> None:
+    """The clauses and bounds of differential privacy to the nodes that they stand in. Raises ParseError."""
+    clauses, bounds = dict(private.privacy), dict(private.bounds)
+    for node in tree.find_all(exp.Select):
+        node.meta["privacy"] = clauses.pop(node.meta.get("start", -1), None)
+    for call in tree.find_all(exp.Anonymous):
+        if call.name.lower() in AGGREGATES:
+            call.meta["bounds"] = bounds.pop(call.meta.get("start", -1), None)
+    for stray in bounds.values():
+        raise malformed("Bounds of contributions stand in an aggregate.", stray.at, "Write SUM(x, name => (low, high)).")
+    assert not clauses, "each stands after a SELECT"
+
+
+def without_privacy(text: str) -> str:
+    """The text that DuckDB understands: clauses and bounds of differential privacy blanked. Raises ParseError."""
+    return blanked(text, taken(_tokens(text))[1])
 
 
 def _check_start(tokens: Sequence[Token], text: str) -> None:

@@ -6,6 +6,7 @@ Every node that can be at fault carries `at`, its place in the text, which does 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,16 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """contribution_bounds_per_group or _per_row => (low, high) of an aggregate. kind: 'group' or 'row'."""
+
+    kind: str
+    low: Fraction
+    high: Fraction
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A function or aggregate by its DuckDB name in lower case; COUNT(*) is 'count_star' without arguments.
 
@@ -159,6 +170,7 @@ class Call:
     distinct: bool = False
     filter: Expression | None = None
     at: Position = _at()
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +229,7 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """kind: INNER, LEFT, RIGHT, FULL, CROSS (a comma too). Either `on`, or `using`, or `natural`, or none (CROSS)."""
+    """kind: INNER, LEFT, RIGHT, FULL, SEMI, ANTI, CROSS (a comma too). Either `on`, or `using`, or `natural`, or none (CROSS)."""
 
     kind: str
     left: Relation
@@ -267,6 +279,24 @@ class CommonTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """WITH DIFFERENTIAL_PRIVACY OPTIONS (...): what is None or '' is left to the owners' policies.
+
+    groups, rows: most groups of a unit, most rows of it in a group. strategy: LAPLACE_THRESHOLD or PUBLIC_GROUPS. noise:
+    JOINT, PARTIES or DEALER.
+    """
+
+    epsilon: Fraction | None = None
+    delta: Fraction | None = None
+    groups: int | None = None
+    rows: int | None = None
+    unit: Name | None = None
+    strategy: str = ""
+    noise: str = ""
+    at: Position = _at()
+
+
+@dataclass(frozen=True, slots=True)
 class Select:
     items: tuple[Item, ...]
     source: Relation | None = None
@@ -280,12 +310,17 @@ class Select:
     offset: Expression | None = None
     common: tuple[CommonTable, ...] = ()
     at: Position = _at()
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Union:
-    """left UNION [ALL] right; order, limit and common tables belong to the whole. `distinct`: without ALL."""
+class SetOperation:
+    """left UNION [ALL] right, left INTERSECT right, left EXCEPT right; order, limit and common tables belong to the whole.
 
+    operator: UNION, INTERSECT or EXCEPT. distinct: without ALL, which only UNION has.
+    """
+
+    operator: str
     left: Query
     right: Query
     distinct: bool
@@ -296,7 +331,7 @@ class Union:
     at: Position = _at()
 
 
-Query = Select | Union
+Query = Select | SetOperation
 
 
 # --- statements ----------------------------------------------------------------------------------

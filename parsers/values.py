@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from sqlglot import exp
@@ -289,10 +290,11 @@ def _named_call(node: exp.Expr, at: Position) -> Call:
     check_function(name, at)
     distinct = bool(arguments) and isinstance(arguments[0], exp.Distinct)
     if name == "count" and (not arguments or len(arguments) == 1 and isinstance(arguments[0], exp.Star)):
-        return Call("count_star", (), at=at)
+        return Call("count_star", (), at=at, bounds=node.meta.get("bounds"))
     if distinct and (name not in AGGREGATES or len(arguments) > 1):
         raise refuse(f"DISTINCT in {name}()", at)
-    return Call(name, expressions(arguments[0].expressions if distinct else arguments), distinct, at=at)
+    found = expressions(arguments[0].expressions if distinct else arguments)
+    return Call(name, found, distinct, at=at, bounds=node.meta.get("bounds"))
 
 
 def _filtered(node: exp.Filter) -> Call:
@@ -301,7 +303,7 @@ def _filtered(node: exp.Filter) -> Call:
     function = call(node.this)
     if function.function not in AGGREGATES:
         raise refuse(f"FILTER after {function.function}()", function.at)
-    return Call(function.function, function.arguments, function.distinct, expression(node.expression.this), function.at)
+    return replace(function, filter=expression(node.expression.this))
 
 
 def check_function(name: str, at: Position) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from dataclasses import fields as dataclass_fields
 from itertools import count
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from sdh.catalog import Catalog, Federated, TableFacts, federated_facts, parts_of
 from sdh.errors import AmbiguousColumn, InternalError, NotGrouped, ParameterError, UnknownColumn, UnknownTable, Unsupported
@@ -26,22 +27,32 @@ from sdh.planners.logical import (
     Limit,
     Node,
     OneRow,
+    Private,
+    PrivateCall,
     Project,
+    Reused,
     Scan,
     Sort,
     SortKey,
     UnionAll,
+    call_expressions,
     fields,
+    nodes,
 )
 from sdh.planners.oracle import Oracle, nearest_names
+from sdh.planners.private_units import units_of
+from sdh.planners.push_filters import push_filters
 from sdh.planners.render import call_sql, literal
 from sdh.planners.scopes import Binding, Relation, Scope, StarItem, common_names, current, expanded, position_of, renamed
-from sdh.schema import BOOLEAN, Schema, Type
+from sdh.schema import BIGINT, BOOLEAN, HUGEINT, Schema, Type
 
 TOO_DEEP = 64
 """Nesting of derived tables and common table expressions."""
 
 
+ROTATED = frozenset({"INNER", "LEFT", "SEMI", "ANTI", "CROSS"})
+OF_LEFT = frozenset({"SEMI", "ANTI"})
+"""Joins of which only the left's columns can be named."""
 NEGATED = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 Common = dict[str, tuple[syntax.CommonTable, "Common"]]
@@ -59,6 +70,7 @@ class _Pending:
     at: syntax.Position
 
 
+T = TypeVar("T")
 Pendings = dict[syntax.Expression, _Pending]
 """By syntax: the same subquery in two clauses of one SELECT is one."""
 
@@ -76,11 +88,20 @@ class _Names:
     subqueries: Pendings = field(default_factory=dict)
     below: Pendings = field(default_factory=dict)
     common: Common = field(default_factory=dict)
+    privacy: syntax.Privacy | None = None
+    asked: dict[int, syntax.Call] = field(default_factory=dict)
+    """The syntax of `aggregates`, by the number of their outputs."""
 
 
-def bind(query: syntax.Query, oracle: Oracle, params: dict[str, object], schema: Schema) -> Node:
-    """The logical plan of a query whose result DuckDB describes as `schema`. Raises QuestionError classes."""
-    relation = _Binder(oracle.catalog, Typer(oracle), params).query(query, {})
+def bind(query: syntax.Query, oracle: Oracle, params: dict[str, object], schema: Schema,
+         shared: Callable[[Node], bool] = lambda _: False) -> Node:  # fmt: skip
+    """The logical plan of a query whose result DuckDB describes as `schema`. Raises QuestionError classes.
+
+    shared: which common table expressions, by their plan, are one for all their uses; others are bound for each.
+    """
+    binder = _Binder(oracle.catalog, Typer(oracle), params, shared)
+    binder.uses = Counter(table.parts[0].lower() for table in _of_kind(query, syntax.Table) if len(table.parts) == 1)
+    relation = binder.query(query, {})
     found = tuple(str(f.type) for f in fields(relation.node))
     if found != tuple(str(column.type) for column in schema):
         raise InternalError(f"SDH typed the result as {found}, DuckDB as {tuple(str(c.type) for c in schema)}.")
@@ -89,7 +110,7 @@ def bind(query: syntax.Query, oracle: Oracle, params: dict[str, object], schema:
 
 def check_parameters(query: syntax.Query, params: dict[str, object]) -> None:
     """Every $parameter has a value and every value a $parameter. Raises ParameterError."""
-    found = {parameter.name: parameter for parameter in _parameters(query)}
+    found = {parameter.name: parameter for parameter in _of_kind(query, syntax.Parameter)}
     for name, parameter in found.items():
         if name not in params:
             raise ParameterError(
@@ -103,20 +124,27 @@ def check_parameters(query: syntax.Query, params: dict[str, object]) -> None:
         raise ParameterError(f"The query has no parameter ${unused[0]}.", advice="Leave it out of params.")
 
 
-def _parameters(node: object) -> Iterator[syntax.Parameter]:
-    if isinstance(node, syntax.Parameter):
+def _of_kind(node: object, kind: type[T]) -> Iterator[T]:
+    """The outermost parts of some syntax that are of a kind."""
+    if isinstance(node, kind):
         yield node
     elif isinstance(node, tuple):
         for part in node:
-            yield from _parameters(part)
+            yield from _of_kind(part, kind)
     elif is_dataclass(node):
         for one in dataclass_fields(node):
-            yield from _parameters(getattr(node, one.name))
+            yield from _of_kind(getattr(node, one.name), kind)
 
 
 class _Binder:
-    def __init__(self, catalog: Catalog, typer: Typer, params: dict[str, object]) -> None:
-        self._catalog, self._typer, self._params = catalog, typer, params
+    def __init__(
+        self, catalog: Catalog, typer: Typer, params: dict[str, object], shared: Callable[[Node], bool]
+    ) -> None:
+        self._catalog, self._typer, self._params, self._shared = catalog, typer, params, shared
+        self.uses = Counter[str]()
+        """How often a name stands for a table in the text, in lower case: a common table's is used no more often."""
+        self._definitions: dict[int, tuple[int, Relation] | None] = {}
+        """Common tables by the `id` of their syntax: (number, rows) of those that are shared, None of others."""
         self._numbers = count(1)
         self._depth = 0
         self._outer: tuple[Scope, ...] = ()
@@ -144,7 +172,7 @@ class _Binder:
         name = table.parts[-1]
         if len(table.parts) == 1 and name.lower() in common:
             found, visible = common[name.lower()]
-            inner = renamed(self.query(found.query, visible), name, found.columns)
+            inner = renamed(self._common(found, visible), name, found.columns)
             return renamed(inner, table.alias or name, table.columns)
         wanted = ".".join(table.parts).lower()
         for federated in self._catalog.federated:
@@ -156,6 +184,25 @@ class _Binder:
         qualifiers = (table.alias,) if table.alias else (name, facts.full_name)
         scope = tuple(Binding(qualifiers, column, f) for column, f in columns)
         return renamed(Relation(scan, scope), "", table.columns)
+
+    def _common(self, table: syntax.CommonTable, visible: Common) -> Relation:
+        """Bound again for every use, unless all uses share it: then each use only has names and fields of its own."""
+        if self.uses[table.name.lower()] < 2:
+            return self.query(table.query, visible)
+        if id(table) not in self._definitions:
+            relation = self.query(table.query, visible)
+            alike = not decorrelate.free(relation.node) and self._shared(relation.node)
+            self._definitions[id(table)] = (next(self._numbers), relation) if alike else None
+            if not alike:
+                return relation
+        definition = self._definitions[id(table)]
+        return self.query(table.query, visible) if definition is None else self._use(*definition)
+
+    def _use(self, number: int, definition: Relation) -> Relation:
+        outputs = tuple((self._field(f.name, f.type, f.nullable), f) for f in fields(definition.node))
+        own = {its.number: f for f, its in outputs}
+        return Relation(Reused(number, definition.node, outputs),
+                        tuple(replace(b, field=own[b.field.number]) for b in definition.scope))  # fmt: skip
 
     def _federated(self, table: syntax.Table, federated: Federated) -> Relation:
         """The union of the parts: each is its owner's, with that owner's policy."""
@@ -200,7 +247,7 @@ class _Binder:
             node, _ = self._filtered(Join(kind, left.node, right.node, None), predicate, names.subqueries)
         else:
             node = Join(kind, left.node, right.node, predicate)
-        return Relation(node, current(scope, node))
+        return Relation(node, current(left.scope if kind in OF_LEFT else scope, node))
 
     def _outer_join(self, kind: str, left: Node, right: Node, predicate: Expression, names: _Names) -> Node:
         """A subquery in ON has its value beside the rows of the one side that it refers to."""
@@ -240,7 +287,7 @@ class _Binder:
         if whole:
             merged = tuple((replace(f, type=e.type), e) for (f, _), e in zip(whole, typed[len(parts) :], strict=True))
             node = Project(node, (*((f, Ref(f)) for f in fields(node)), *merged))
-        return Relation(node, current(tuple(first) + tuple(second), node))
+        return Relation(node, current(tuple(first) if kind in OF_LEFT else tuple(first) + tuple(second), node))
 
     # --- queries ---------------------------------------------------------------------------------
 
@@ -255,21 +302,43 @@ class _Binder:
         self._depth -= 1
         return found
 
-    def _union(self, query: syntax.Union, common: Common) -> Relation:
+    def _union(self, query: syntax.SetOperation, common: Common) -> Relation:
         parts = [self.query(part, common) for part in (query.left, query.right)]
         sides = [fields(part.node) for part in parts]
         types = self._typer.oracle.common_types([tuple(f.type for f in side) for side in sides])
         names = [b.name for b in parts[0].scope]
         outputs = tuple(self._field(name, type_) for name, type_ in zip(names, types, strict=True))
-        inputs = tuple(one for part in parts for one in _parts(self._cast(part.node, types)))
-        node: Node = UnionAll(inputs, outputs)
+        cast = [self._cast(part.node, types) for part in parts]
+        if query.operator == "UNION":
+            node: Node = UnionAll(tuple(one for part in cast for one in _parts(part)), outputs)
+        else:
+            node = self._met(query.operator, cast[0], cast[1], outputs)
         outputs = fields(node)
-        if query.distinct:
+        if query.operator == "UNION" and query.distinct:
             kept = tuple((self._field(f.name, f.type, f.nullable), Ref(f)) for f in outputs)
             node, outputs = Aggregate(node, kept, ()), tuple(f for f, _ in kept)
         scope = tuple(Binding((), f.name, f) for f in outputs)
         keys = tuple(self._union_key(key, scope) for key in query.order_by)
         return Relation(self._limited(Sort(node, keys) if keys else node, query), scope)
+
+    def _met(self, operator: str, left: Node, right: Node, outputs: tuple[Field, ...]) -> Node:
+        """INTERSECT and EXCEPT, for which NULLs are equal: the groups of all rows that have some of the left's, and some,
+        or none, of the right's."""
+        side = self._field("left", BOOLEAN, nullable=False)
+        sides = tuple(self._marked(*one) for one in ((left, bound.TRUE), (right, bound.FALSE)))
+        whole = UnionAll(sides, (*outputs, side))
+        *columns, mark = fields(whole)
+        keys = tuple((self._field(f.name, f.type, f.nullable), Ref(f)) for f in columns)
+        own, rows = self._field("left", HUGEINT), self._field("rows", BIGINT, nullable=False)
+        groups = Aggregate(whole, keys, (Call(own, "sum", (Ref(mark),)), Call(rows, "count_star", ())))
+        zero = bound.Constant(BIGINT, 0, "CAST(0 AS BIGINT)")
+        both = _typed("AND", _typed("<", zero, Ref(own)), _typed("<", Ref(own), Ref(rows)))
+        found = Filter(groups, both if operator == "INTERSECT" else _typed("=", Ref(own), Ref(rows)))
+        return Project(found, tuple((self._field(f.name, f.type, f.nullable), Ref(f)) for f, _ in keys))
+
+    def _marked(self, node: Node, side: Expression) -> Node:
+        own = tuple((self._field(f.name, f.type, f.nullable), Ref(f)) for f in fields(node))
+        return Project(node, (*own, (self._field("left", BOOLEAN, nullable=False), side)))
 
     def _cast(self, node: Node, types: list[Type]) -> Node:
         """The columns as the union's types."""
@@ -300,7 +369,7 @@ class _Binder:
         if query.where is not None:
             names = _Names(source.scope, aliases, common=visible)
             node, _ = self._filtered(node, self._condition(query.where, names), names.subqueries)
-        names = _Names(source.scope, aliases, aggregates=[], common=visible)
+        names = _Names(source.scope, aliases, aggregates=[], common=visible, privacy=query.privacy)
         return self._output(query, Relation(node, source.scope), items, names)
 
     def _output(self, query: syntax.Select, source: Relation, items: tuple[syntax.Item, ...], names: _Names) -> Relation:
@@ -308,6 +377,8 @@ class _Binder:
         having = None if query.having is None else self._untyped(query.having, names)
         order = [self._order_key(key, items, outputs, names) for key in query.order_by]
         calls = names.aggregates or []
+        if query.privacy is not None and not calls:
+            raise _unsupported("WITH DIFFERENTIAL_PRIVACY without an aggregate", query.privacy.at, "Add COUNT, SUM or AVG.")
         keys = self._group_keys(query, items, outputs, names)
         node, everything = source.node, [*outputs, *([] if having is None else [having]), *(e for e, _ in order)]
         grouped = bool(keys or calls or query.group_by or query.group_all or having is not None)
@@ -376,7 +447,7 @@ class _Binder:
         names: _Names,
     ) -> tuple[Node, list[Expression]]:
         """Subqueries in keys and arguments have their values below the aggregate, all others see its keys."""
-        rows = [*keys, *(e for _, call in calls for e in (*call.arguments, *_optional(call.filter)))]
+        rows = [*keys, *(e for _, call in calls for e in call_expressions(call))]
         self._check_outer(rows[len(keys) :], names)
         in_keys = {e: p for e, p in names.subqueries.items() if p.output.number in references(*keys)}
         node, values = self._valued(source.node, names.subqueries, references(*keys), {})
@@ -406,7 +477,22 @@ class _Binder:
         for e, pending in names.subqueries.items():
             if e not in in_keys:
                 names.subqueries[e] = _above(pending, above, by_field, source.scope)
-        return Aggregate(node, tuple(outputs), tuple(typed_calls)), replaced
+        whole = Aggregate(node, tuple(outputs), tuple(typed_calls))
+        return whole if names.privacy is None else self._private(whole, names), replaced
+
+    def _private(self, whole: Aggregate, names: _Names) -> Private:
+        """The aggregate as a block of differential privacy, with the column that tells units apart."""
+        terms = names.privacy
+        assert terms is not None
+        named = None if terms.unit is None else self._name(terms.unit, names)
+        with _placed(terms.at):
+            units = units_of(push_filters(whole.input), self._catalog, named.field if isinstance(named, Ref) else None)
+            calls = tuple(_bounded(call, names.asked[call.output.number]) for call in whole.calls)
+        if any(isinstance(e, Ref) and e.field.number in units for _, e in whole.keys):
+            raise _unsupported("GROUP BY the unit of WITH DIFFERENTIAL_PRIVACY", terms.at, "Group by what many units share.")
+        found = {f.number: f for f in fields(whole.input)}
+        unit = named.field if isinstance(named, Ref) else found[min(units)]
+        return Private(whole.input, whole.keys, calls, unit, terms, units)
 
     def _check_outer(self, arguments: list[Expression], names: _Names) -> None:
         """An aggregate of outer columns is the outer query's in SQL. Raises Unsupported."""
@@ -473,6 +559,8 @@ class _Binder:
             around, self._outer = self._outer, (names.scope, *self._outer)
             with _placed(e.at):
                 plan = self.query(e.query, names.common).node
+            if any(isinstance(one, Private) for one in nodes(plan)):
+                raise _unsupported("WITH DIFFERENTIAL_PRIVACY in a subquery", e.at, "Put it into FROM or WITH.")
             self._outer = around
             if not isinstance(e, syntax.Exists) and len(fields(plan)) != 1:
                 raise _unsupported("A subquery of several columns as a value", e.at, "Select one column.")
@@ -610,10 +698,13 @@ class _Binder:
             e.distinct,
             None if e.filter is None else self._untyped(e.filter, inner),
         )
+        if e.bounds is not None and names.privacy is None:
+            raise _unsupported("A bound of contributions without WITH DIFFERENTIAL_PRIVACY", e.bounds.at, "Leave it out.")
         for placeholder, known in names.aggregates:
-            if known == call:
+            if known == call and names.asked[placeholder.number].bounds == e.bounds:
                 return Ref(placeholder)
         placeholder = self._field(e.function)
+        names.asked[placeholder.number] = e
         names.aggregates.append((placeholder, call))
         return Ref(placeholder)
 
@@ -671,6 +762,10 @@ def _found(scope: Scope, name: syntax.Name) -> Expression | None:
             column=name.at.column,
         )
     return Ref(found[0].field) if found else None
+
+
+def _bounded(call: Call, asked: syntax.Call) -> PrivateCall:
+    return PrivateCall(call, asked.bounds, asked.at)
 
 
 def _wanted(pendings: Pendings, read: frozenset[int]) -> list[_Pending]:
@@ -735,7 +830,7 @@ def _parts(node: Node) -> tuple[Node, ...]:
 def _rotated(join: syntax.Join) -> syntax.Join:
     """`a, b JOIN c ON ...` as `(a, b) JOIN c ON ...`: the same rows, and ON may name a's columns, as in DuckDB."""
     match join:
-        case syntax.Join("CROSS", left, syntax.Join("INNER" | "LEFT" | "CROSS" as kind, middle, right, on, using, at, False)):
+        case syntax.Join("CROSS", left, syntax.Join(kind, middle, right, on, using, at, False)) if kind in ROTATED:
             return syntax.Join(kind, _rotated(syntax.Join("CROSS", left, middle, at=join.at)), right, on, using, at)
         case _:
             return join
@@ -745,8 +840,8 @@ def _apply(function: str, *arguments: Expression) -> Expression:
     return bound.Apply(function, tuple(arguments), UNTYPED)
 
 
-def _optional(e: Expression | None) -> tuple[Expression, ...]:
-    return () if e is None else (e,)
+def _typed(function: str, *arguments: Expression) -> Expression:
+    return bound.Apply(function, arguments, BOOLEAN, any(one.nullable for one in arguments))
 
 
 def _name(item: syntax.Item) -> str:

@@ -9,16 +9,33 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from sdh.errors import InternalError, SdhError, Unsupported
+from sdh.planners import physical
 from sdh.planners.check import check, check_output
 from sdh.planners.choose_groups import first_rows, groupings
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.costs import nanoseconds, tree_cost
 from sdh.planners.digest import canonical
+from sdh.planners.error_bits import node_may_fail
 from sdh.planners.expressions import Expression, references
 from sdh.planners.join_ways import combined, inner, too_many_pairs
 from sdh.planners.keep_read import keep_read
-from sdh.planners.physical import Concat, Filter, Input, Node, Release, Unique, traits
-from sdh.planners.placed import Appended, Combined, Filtered, Grouped, Joined, Limited, Local, Secure, Top
+from sdh.planners.key_limbs import check_key
+from sdh.planners.materialize_late import materialized_late
+from sdh.planners.physical import Concat, Filter, Input, Node, Project, Release, Traits, Unique, traits
+from sdh.planners.placed import (
+    Appended,
+    Combined,
+    Computed,
+    Cut,
+    Filtered,
+    Grouped,
+    Joined,
+    Limited,
+    Local,
+    Noised,
+    Secure,
+    Top,
+)
 
 MOST_RELATIONS = 10
 
@@ -27,6 +44,10 @@ def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network 
     """The cheapest plan and the inputs of the runners-up. Raises Unsupported, WidthError."""
     found: list[tuple[int, Release]] = []
     fault: SdhError | None = None
+
+    def time(one: Release) -> int:
+        return nanoseconds(tree_cost(one, parties, network), network)
+
     for candidate in _candidates(top.input, leaves, parties, network):
         try:
             columns = traits(candidate).ranges
@@ -34,7 +55,7 @@ def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network 
                 check_output(e, columns)
             kept = keep_read(candidate, references(*(e for _, e in top.outputs)))
             release = Release(kept, top.outputs, top.visible, top.order)
-            found.append((nanoseconds(tree_cost(release, parties, network), network), release))
+            found += [(time(one), one) for one in dict.fromkeys((release, materialized_late(release, time)))]
         except SdhError as error:
             fault = fault or error
     if not found:
@@ -60,20 +81,41 @@ def _candidates(node: Secure, leaves: dict[Local, Input], parties: int, network:
         case Appended():
             whole = _concat(node, [_candidates(part, leaves, parties, network) for part in node.inputs], parties, network)
             return [whole, *_proven(whole)]
+        case Cut(input, keys, most):
+            found = [(one, traits(one).ranges) for one in _candidates(input, leaves, parties, network)]
+            return [physical.Cut(one, tuple(_key(e, one) for e in keys), most, frozenset(ranges)) for one, ranges in found]
+        case Noised(input, noises):
+            below = [one for one in _candidates(input, leaves, parties, network) if not node_may_fail(one)]
+            if not below:
+                raise Unsupported("Every way to compute what WITH DIFFERENTIAL_PRIVACY adds noise to might fail, and show it.",
+                                  advice="Have bounds= or keys= declared for its columns.")
+            return [physical.Noised(one, noises) for one in below]
+        case Computed(input, outputs):
+            one = _cheapest(_candidates(input, leaves, parties, network), parties, network)
+            return [Project(one, tuple((f, _checked(e, one)) for f, e in outputs))]
         case _:
             assert_never(node)
+
+
+def _key(e: Expression, input: Node) -> Expression:
+    check_key(e, traits(input).ranges, "A bound of contributions")
+    return e
 
 
 def _concat(node: Appended, candidates: list[list[Node]], parties: int, network: Network) -> Concat:
     """Of every input the cheapest: what its parties know does not outlive the append."""
     found: list[Node] = []
     for some, values in zip(candidates, node.values, strict=True):
-        part = min(some, key=lambda one: (nanoseconds(tree_cost(one, parties, network), network), canonical(one)))
+        part = _cheapest(some, parties, network)
         columns = traits(part).ranges
         for e in values:
             check(e, columns)
         found.append(part)
     return Concat(tuple(found), node.outputs, node.values, node.keys)
+
+
+def _cheapest(some: list[Node], parties: int, network: Network) -> Node:
+    return min(some, key=lambda one: (nanoseconds(tree_cost(one, parties, network), network), canonical(one)))
 
 
 def _proven(whole: Concat) -> list[Node]:
@@ -114,11 +156,24 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
                         state = _state(joined)
                         if state not in states or cost < states[state][0]:
                             states[state] = (cost, joined)
-        best[subset] = states
+        best[subset] = _undominated(states)
     found = [one for _, one in best[(1 << count) - 1].values()]
     if not found:
         raise fault or too_many_pairs("INNER")
     return found
+
+
+def _undominated(states: dict[str, tuple[int, Node]]) -> dict[str, tuple[int, Node]]:
+    """Without those beside which another is no dearer, has no more slots, and leaves parties to know no less."""
+    kept: dict[str, tuple[int, Node]] = {}
+    for state, (cost, node) in sorted(states.items(), key=lambda one: (one[1][0], one[0])):
+        if not any(_covers(traits(other), traits(node)) for _, other in kept.values()):
+            kept[state] = (cost, node)
+    return kept
+
+
+def _covers(one: Traits, other: Traits) -> bool:
+    return one.slots <= other.slots and all(numbers <= one.known_by(party) for party, numbers in other.known)
 
 
 def _splits(subset: int) -> Iterator[int]:
@@ -132,11 +187,8 @@ def _splits(subset: int) -> Iterator[int]:
 def _combined(node: Combined, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
     """Of every join that is not INNER the cheapest for each state of what parties know."""
 
-    def time(one: Node) -> int:
-        return nanoseconds(tree_cost(one, parties, network), network)
-
     def cheapest(some: list[Node]) -> Node:
-        return min(some, key=lambda one: (time(one), canonical(one)))
+        return _cheapest(some, parties, network)
 
     states: dict[str, list[Node]] = {}
     for left in _candidates(node.left, leaves, parties, network):

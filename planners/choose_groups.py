@@ -13,7 +13,7 @@ from sdh.planners.check import check
 from sdh.planners.dependencies import is_unique, least_keys
 from sdh.planners.expressions import Expression, Field, Ref, references
 from sdh.planners.key_limbs import LIMIT, check_key
-from sdh.planners.logical import Call
+from sdh.planners.logical import Call, call_expressions
 from sdh.planners.physical import (
     ALONE,
     GIVEN,
@@ -22,7 +22,6 @@ from sdh.planners.physical import (
     MarkDistinct,
     Node,
     TopK,
-    call_expressions,
     groups_bound,
     places,
     traits,

@@ -7,7 +7,7 @@ Operators are counted as they are run: inputs first, from left to right, the rel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import assert_never
@@ -22,25 +22,32 @@ from sdh.planners.expression_costs import (
     words_of,
 )
 from sdh.planners.expressions import Expression, walk
-from sdh.planners.group_costs import first_rows, group_aggregate, mark_distinct, unique
-from sdh.planners.join_costs import align, nested_loop, pairs_at, sort_merge
+from sdh.planners.fetch_costs import fetch
+from sdh.planners.group_costs import cut, first_rows, group_aggregate, mark_distinct, unique
+from sdh.planners.join_costs import align, expand, lookup, nested_loop, pairs_at, sort_merge
+from sdh.planners.noise_costs import noised
 from sdh.planners.physical import (
     Aggregate,
     Align,
     Concat,
+    Cut,
+    Expand,
+    Fetch,
     Filter,
     GroupAggregate,
     Input,
+    Lookup,
     MarkDistinct,
     NestedLoop,
     Node,
+    Noised,
+    Project,
     Release,
     SortMerge,
     TopK,
     Unique,
     expressions,
     has_validity,
-    inputs,
     may_be_several,
     traits,
 )
@@ -62,6 +69,8 @@ from sdh.planners.protocol_costs import (
 from sdh.planners.quotient_costs import quotient
 from sdh.planners.quotients import is_quotient
 from sdh.planners.ranges import overflows
+from sdh.planners.remembering import remembering
+from sdh.planners.sharing import reread, runs
 from sdh.schema import Kind
 
 __all__ = ["LOCAL", "Cost", "Machine", "Network", "Spent", "nanoseconds", "operator_costs", "payload_bytes", "record",
@@ -83,7 +92,10 @@ def operator_costs(node: Node | Release, parties: int, network: Network = LOCAL)
 
     Raises WidthError, Unsupported for what cannot run.
     """
-    return _costs(node, parties, network, sliced=False)
+    below = runs(node.input if isinstance(node, Release) else node)
+    sizes = slices_of(below)
+    found: list[Node | Release] = [*below, *([node] if isinstance(node, Release) else [])]
+    return [(one, _cost(one, parties, network, sizes.get(one, ()))) for one in found]
 
 
 def tree_cost(node: Node | Release, parties: int, network: Network = LOCAL) -> Cost:
@@ -91,44 +103,49 @@ def tree_cost(node: Node | Release, parties: int, network: Network = LOCAL) -> C
     return sum((cost for _, cost in operator_costs(node, parties, network)), Cost())
 
 
-def _costs(node: Node | Release, parties: int, network: Network, *, sliced: bool) -> list[tuple[Node | Release, Cost]]:
-    """sliced: an aggregate takes the rows a slice at a time (executors/slices.py)."""
-    below = (node.input,) if isinstance(node, Release) else inputs(node)
-    slices = sliced and isinstance(node, Filter) or isinstance(node, Aggregate) and not node.owner_keys
-    found = [one for part in below for one in _costs(part, parties, network, sliced=slices)]
-    return [*found, (node, _cost(node, parties, network, sliced=sliced))]
-
-
+@remembering
 @lru_cache(maxsize=4096)
-def _cost(node: Node | Release, parties: int, network: Network, *, sliced: bool) -> Cost:
+def _cost(node: Node | Release, parties: int, network: Network, sizes: tuple[int, ...]) -> Cost:
+    """sizes: the rows of the slices in which it works, if it does (executors/slices.py)."""
     match node:
         case Input():
             return shared(node.slots, *record(node)).among(parties)
         case Filter(input, predicate):
             at, valid = _at(input, network), has_validity(input)
-            sizes = _slices(node) if sliced else [at.rows]
-            return by_size(sizes, lambda rows: holds(predicate, replace(at, rows=rows), valid=valid)).among(parties)
+            steps = by_size(sizes or [at.rows], lambda rows: holds(predicate, replace(at, rows=rows), valid=valid))
+            return steps.among(parties)
         case NestedLoop(kind=kind):
             at = pairs_at(node, network)
-            sizes = _slices(node) if sliced and kind == "INNER" else [at.rows]
-            return by_size(sizes, lambda rows: nested_loop(node, replace(at, rows=rows))).among(parties)
+            slices = sizes or ([at.rows] if kind == "INNER" else _by_left(node))
+            return by_size(slices, lambda rows: nested_loop(node, replace(at, rows=rows))).among(parties)
         case Align():
             return align(node, parties, network)
         case SortMerge():
             return sort_merge(node, parties, network)
+        case Lookup():
+            return lookup(node, parties, network)
+        case Expand():
+            return expand(node, parties, network)
         case Aggregate():
-            sizes = [traits(node.input).slots] if node.owner_keys else _slices(node.input)
-            return aggregate(node, _at(node.input, network), sizes).among(parties)
+            return aggregate(node, _at(node.input, network), list(sizes) or [traits(node.input).slots]).among(parties)
         case GroupAggregate():
             return group_aggregate(node, _at(node.input, network), parties)
         case MarkDistinct():
             return mark_distinct(node, _at(node.input, network), parties)
+        case Cut():
+            return cut(node, _at(node.input, network), parties)
+        case Noised():
+            return noised(node).among(parties)
         case TopK():
             return first_rows(node, _at(node.input, network), parties)
         case Unique(input):
             return unique(node, _at(input, network), parties)
         case Concat(parts, _, values):
             return _concat(node, [_at(part, network) for part in parts], values).among(parties)
+        case Project(input, outputs):
+            return total(value(e, _at(input, network)) for _, e in outputs).among(parties)
+        case Fetch():
+            return fetch(node, parties)
         case Release():
             return _release(node, _at(node.input, network), parties).among(parties)
         case _:
@@ -141,17 +158,42 @@ def _concat(node: Concat, places: list[At], values: tuple[tuple[Expression, ...]
     return computed + Steps(words=2 * traits(node).slots * sum(record(node)))
 
 
-def _slices(node: Node) -> list[int]:
+def slices_of(found: Sequence[Node]) -> dict[Node | Release, tuple[int, ...]]:
+    """Of a plan's nodes in the order in which they run, those that work a slice at a time, and the rows of the slices."""
+    whole = reread(found[-1])
+    sizes: dict[Node | Release, tuple[int, ...]] = {}
+    for node in reversed(found):
+        if isinstance(node, Aggregate) and not node.owner_keys:
+            sizes[node] = tuple(_slices(node.input, whole))
+        if node in sizes and isinstance(node, Aggregate | Filter) and is_sliced(node.input, whole):
+            sizes[node.input] = tuple(_slices(node.input, whole))
+    return sizes
+
+
+def is_sliced(node: Node, whole: frozenset[Node]) -> bool:
+    """Whether it gives its rows to an aggregate, or to a filter that does, a slice at a time. whole: what several read."""
+    return node not in whole and (isinstance(node, Filter) or isinstance(node, NestedLoop) and node.kind == "INNER")
+
+
+def _slices(node: Node, whole: frozenset[Node]) -> list[int]:
     """Rows of the slices in which an aggregate takes them."""
+    if not is_sliced(node, whole):
+        return _borders(traits(node).slots, SLICE)
     match node:
         case Filter(input):
-            return _slices(input)
+            return _slices(input, whole)
         case NestedLoop(left, right, _, "INNER"):
             few, many = traits(left).slots, traits(right).slots
             rows = _borders(few, max(1, SLICE // max(many, 1)))
             return [some * others for some in rows for others in _borders(many, SLICE)]
         case _:
             return _borders(traits(node).slots, SLICE)
+
+
+def _by_left(node: NestedLoop) -> list[int]:
+    """Pairs of the slices of the left's rows that meet all of the right's at a time."""
+    few, many = traits(node.left).slots, traits(node.right).slots
+    return [some * many for some in _borders(few, max(1, SLICE // max(many, 1)))]
 
 
 def _borders(rows: int, step: int) -> list[int]:
@@ -168,7 +210,8 @@ def _at(node: Node, network: Network) -> At:
 def _release(node: Release, at: At, parties: int) -> Steps:
     """executors/secure.py: the outputs, one error bit, rows that are not there wiped, a shuffle by all."""
     words, bits = released(node)
-    failures = [*_failures([e for _, e in node.outputs], at), *_failures_below(node.input, at.network)]
+    below = (rows for one in runs(node.input) for rows in _failures_in(one, at.network))
+    failures = [*_failures([e for _, e in node.outputs], at), *below]
     whole = total(_output(e, at) for _, e in node.outputs) + (any_of(sum(failures)) if failures else NONE)
     whole += and_(at.rows) if failures and has_validity(node.input) else NONE
     if failures or has_validity(node.input):
@@ -176,23 +219,25 @@ def _release(node: Release, at: At, parties: int) -> Steps:
     return whole + (shuffled(words, bits, at.rows, parties) if at.rows > 1 else NONE)
 
 
+_Unary = Filter | Aggregate | GroupAggregate | MarkDistinct | TopK | Unique | Project | Cut | Noised
+"""What evaluates expressions over its input's rows."""
+
+
 def _failures(evaluated: Iterable[Expression], at: At) -> list[int]:
     """The rows of every column of bits that says where an operator failed."""
     return [at.rows for e in evaluated for part in walk(e) if overflows(part, at.columns)]
 
 
-def _failures_below(node: Node, network: Network) -> list[int]:
+def _failures_in(node: Node, network: Network) -> list[int]:
     if isinstance(node, Concat):
         parts = zip(node.inputs, node.values, strict=True)
-        failed = [rows for part, values in parts for rows in _failures(values, _at(part, network))]
-        return failed + [rows for part in node.inputs for rows in _failures_below(part, network)]
-    own = [traits(node).slots] if may_be_several(node) else []
-    if isinstance(node, NestedLoop | Align | SortMerge):
+        return [rows for part, values in parts for rows in _failures(values, _at(part, network))]
+    own = [1 if isinstance(node, Expand) else traits(node).slots] if may_be_several(node) else []
+    if isinstance(node, NestedLoop | Align | SortMerge | Lookup | Expand):
         at = pairs_at(node, network)
     else:
-        over: Node = node.input if isinstance(node, Filter | Aggregate | GroupAggregate | MarkDistinct | TopK | Unique) else node
-        at = _at(over, network)
-    return own + _failures(expressions(node), at) + [rows for part in inputs(node) for rows in _failures_below(part, network)]
+        at = _at(node.input if isinstance(node, _Unary) else node, network)
+    return own + _failures(expressions(node), at)
 
 
 def _output(e: Expression, at: At) -> Steps:

@@ -30,12 +30,16 @@ from sdh.planners.expressions import (
 from sdh.planners.logical import (
     Aggregate,
     Call,
+    Cut,
     Filter,
     Join,
     Limit,
     Node,
+    Noised,
     OneRow,
+    Private,
     Project,
+    Reused,
     Scan,
     Sort,
     SortKey,
@@ -119,7 +123,7 @@ def free(plan: Node) -> frozenset[int]:
 
 def rebased(plan: Node, change: Callable[[Expression], Expression]) -> Node:
     """The plan with every expression changed."""
-    return bottom_up(plan, lambda node: _changed(node, change))
+    return bottom_up(plan, lambda node: changed(node, change))
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -221,7 +225,7 @@ def _exactly_one(plan: Node) -> bool:
     match plan:
         case OneRow() | Aggregate(_, ()):
             return True
-        case Project(input) | Sort(input):
+        case Project(input) | Sort(input) | Reused(_, input):
             return _exactly_one(input)
         case Join("INNER", left, right, None):
             return _exactly_one(left) and _exactly_one(right)
@@ -314,8 +318,10 @@ def _pulled(plan: Node, rows_matter: bool) -> _Pulled:
             raise _refused("LIMIT in a correlated subquery", "Write MIN or MAX, or leave LIMIT out.")
         case UnionAll():
             raise _refused("UNION in a correlated subquery", "Write a subquery for each part.")
-        case Scan() | OneRow():
-            raise AssertionError("a leaf refers to nothing")
+        case Private() | Cut() | Noised():
+            raise _refused("WITH DIFFERENTIAL_PRIVACY in a correlated subquery", "Put it into FROM.")
+        case Scan() | OneRow() | Reused():
+            raise AssertionError("neither a leaf nor what is shared refers to anything outside")
         case _:
             assert_never(plan)
 
@@ -429,9 +435,10 @@ def _refused(what: str, advice: str) -> Unsupported:
     return Unsupported(f"{what} is not supported.", advice=advice)
 
 
-def _changed(node: Node, change: Callable[[Expression], Expression]) -> Node:
+def changed(node: Node, change: Callable[[Expression], Expression]) -> Node:
+    """The node with the expressions changed that it evaluates itself."""
     match node:
-        case Scan() | OneRow() | Limit() | UnionAll():
+        case Scan() | OneRow() | Limit() | UnionAll() | Reused() | Cut() | Noised() | Private():
             return node
         case Filter(input, predicate):
             return Filter(input, change(predicate))

@@ -8,17 +8,25 @@ from sdh.planners.expressions import Apply, Expression, Field, Ref, conjuncts, r
 from sdh.planners.physical import (
     Aggregate,
     Align,
+    ByKey,
     Concat,
+    Cut,
+    Expand,
+    Fetch,
     Filter,
     GroupAggregate,
     Input,
+    Lookup,
     MarkDistinct,
     NestedLoop,
     Node,
+    Noised,
+    Project,
     SortMerge,
     TopK,
     Unique,
     inputs,
+    renamed,
     traits,
 )
 from sdh.planners.ranges import Columns
@@ -65,38 +73,53 @@ def dependencies(node: Node) -> tuple[Dependency, ...]:
             return (*((key, everything) for key in keys if not key & nullable), *node.dependencies)
         case Filter(input, predicate):
             return dependencies(input) + _equal(predicate)
-        case NestedLoop() | Align() | SortMerge():
+        case NestedLoop() | Align() | SortMerge() | Lookup():
             return _joined(node)
+        case Expand(left, right, pairs):
+            return dependencies(left) + dependencies(right) + _met(pairs)
         case Aggregate():
             fields = (*node.owner_keys, *node.domain_keys)
             return ((frozenset(field.number for field, _ in fields), frozenset(traits(node).ranges)),)
         case GroupAggregate(_, keys):
             return ((frozenset(field.number for field, _ in keys), frozenset(traits(node).ranges)),)
-        case MarkDistinct(input) | TopK(input):
+        case MarkDistinct(input) | TopK(input) | Fetch(input) | Cut(input):
             return dependencies(input)
+        case Noised(input, noises):
+            gone = frozenset(noise.input.number for noise in noises)
+            return tuple((key, found - gone) for key, found in dependencies(input) if not key & gone)
         case Unique(input, key):
             null = {column.field.number for column in traits(input).columns if column.field.nullable}
             numbers = frozenset(f.number for f in key)
             return dependencies(input) + (() if numbers & null else ((numbers, frozenset(traits(node).ranges)),))
         case Concat():
             return ()   # a declared key is nobody's proof
+        case Project(input, outputs):
+            return tuple(_under(renamed(outputs), one) for one in dependencies(input) if one[0] <= renamed(outputs).keys())
         case _:
             assert_never(node)
 
 
-def _joined(node: NestedLoop | Align | SortMerge) -> tuple[Dependency, ...]:
+def _joined(node: NestedLoop | ByKey) -> tuple[Dependency, ...]:
     """In rows that an outer join adds, all of the other side is NULL, its key too, which elsewhere is not."""
     left, right = map(dependencies, inputs(node))
     match node.kind:
         case "INNER":
             pairs = () if isinstance(node, NestedLoop) else node.pairs
-            met = [(a if isinstance(a, Field) else _field(a), b if isinstance(b, Field) else _field(b)) for a, b in pairs]
-            equal = tuple(one for a, b in met if a is not None and b is not None for one in _both(a, b))
-            return left + right + equal + _equal(node.condition)
+            return left + right + _met(pairs) + _equal(node.condition)
         case "SEMI" | "ANTI" | "MARK":
             return left
         case _:
             return tuple(one for one in left + right if one[0])
+
+
+def _under(new: dict[int, int], one: Dependency) -> Dependency:
+    """With other numbers, of the columns that have any."""
+    return frozenset(new[n] for n in one[0]), frozenset(new[n] for n in one[1] & new.keys())
+
+
+def _met(pairs: tuple[tuple[Field | Expression, Field | Expression], ...]) -> tuple[Dependency, ...]:
+    met = [(a if isinstance(a, Field) else _field(a), b if isinstance(b, Field) else _field(b)) for a, b in pairs]
+    return tuple(one for a, b in met if a is not None and b is not None for one in _both(a, b))
 
 
 def _equal(predicate: Expression | None) -> tuple[Dependency, ...]:

@@ -37,6 +37,12 @@ def _all(node: logical.Node) -> tuple[Dependency, ...]:
             return _all(input) + _equal(predicate)
         case logical.Project(input, outputs):
             return _all(input) + tuple(one for f, e in outputs for one in _computed(f.number, e))
+        case logical.Reused(_, input, outputs):   # another use has rows of its own: their fields are not the input's
+            own = {its.number: f.number for f, its in outputs}
+            found = ((key, others & own.keys()) for key, others in determined(input) if key <= own.keys())
+            return tuple((_renamed(key, own), _renamed(others, own)) for key, others in found)
+        case logical.Private():
+            return _all(node.aggregate)
         case logical.Aggregate(input, keys, calls):
             named = tuple(one for f, e in keys for one in _computed(f.number, e))
             whole = frozenset(f.number for f, _ in keys) | {call.output.number for call in calls}
@@ -49,12 +55,16 @@ def _all(node: logical.Node) -> tuple[Dependency, ...]:
             return ()
         case logical.Join(_, left):   # the other side's rows may be padded with NULL
             return _all(left)
-        case logical.Sort(input) | logical.Limit(input):
+        case logical.Sort(input) | logical.Limit(input) | logical.Cut(input) | logical.Noised(input):
             return _all(input)
         case logical.OneRow() | logical.UnionAll():
             return ()
         case _:
             assert_never(node)
+
+
+def _renamed(numbers: frozenset[int], own: dict[int, int]) -> frozenset[int]:
+    return frozenset(own[n] for n in numbers)
 
 
 def _computed(number: int, e: Expression) -> tuple[Dependency, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from enum import Enum
+from fractions import Fraction
 
 
 def canonical(value: object) -> str:
@@ -15,6 +16,8 @@ def canonical(value: object) -> str:
             return repr(value)
         case bytes():
             return value.hex()
+        case Fraction():
+            return f"{value.numerator}/{value.denominator}"
         case Enum():
             return str(value.value)
         case tuple() | list():

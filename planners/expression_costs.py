@@ -42,6 +42,7 @@ from sdh.planners.ranges import (
     Range,
     Shared,
     bytes_of,
+    choice_range,
     division_faults,
     operand,
     overflows,
@@ -211,7 +212,7 @@ def _better(e: Apply, at: At) -> Steps:
         return NONE
     if e.type.kind is Kind.VARCHAR:
         return _texts("<", words_of(e, at.columns) - 1, at)
-    whole = range_of(e, at.columns) | Range(0, 0)
+    whole = choice_range(e, at.columns)
     return less(at.rows, (whole - whole).bits, at.network)
 
 

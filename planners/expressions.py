@@ -115,8 +115,10 @@ STRICT = (
     }
 )
 """Functions that are NULL only where an argument is."""
-NULL_OF_NULLS = (STRICT - CONNECTIVES - {"IN", "BETWEEN"}) | {"/", "average", "substring", "substr", "left", "right", "trim",
-                                                             "ltrim", "rtrim", "year", "month", "day"}
+NULL_OF_NULLS = (STRICT - CONNECTIVES - {"IN", "BETWEEN"}) | {
+    "/", "average", "substring", "substr", "left", "right", "trim", "ltrim", "rtrim", "year", "month", "day", "starts_with",
+    "prefix", "ends_with", "suffix", "contains", "strpos", "instr", "lcase", "ucase", "len", "strlen", "replace", "reverse",
+}  # fmt: skip
 """Functions that are NULL wherever an argument is."""
 
 

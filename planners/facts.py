@@ -11,19 +11,25 @@ from sdh.planners.expressions import Apply, Cast, Expression, Field, Ref, conjun
 from sdh.planners.logical import (
     Aggregate,
     Call,
+    Cut,
     Filter,
     Join,
     Limit,
     Node,
+    Noised,
     OneRow,
+    Private,
     Project,
+    Reused,
     Scan,
     Sort,
     UnionAll,
     fields,
     nodes,
 )
+from sdh.planners.mechanisms import reach
 from sdh.planners.ranges import WORD, Range, Shared, call_shared, owned, together, type_range
+from sdh.planners.repeats import Repeats, most_rows, repeated, summed
 from sdh.schema import Kind
 
 
@@ -32,6 +38,7 @@ class Known:
     """rows: upper bound. columns: those that can be shared, by number; `why` says why another cannot.
 
     keys: unique among rows where no column of the key is NULL. single: tables whose rows stand here at most once.
+    repeats: other keys, and the most rows that agree on one without NULL.
     """
 
     rows: int
@@ -39,6 +46,11 @@ class Known:
     why: dict[int, Unsupported | WidthError]
     keys: tuple[frozenset[int], ...] = ()
     single: frozenset[str] = frozenset()
+    repeats: Repeats = ()
+
+    def times(self, numbers: frozenset[int]) -> int | None:
+        """The most rows that agree on these columns, none NULL. None: nothing is known."""
+        return most_rows(self.keys, self.repeats, numbers)
 
 
 def known(node: Node) -> Known:
@@ -60,8 +72,36 @@ def known(node: Node) -> Known:
             return _join(node, known(node.left), known(node.right))
         case UnionAll(parts):
             return _union_all(node, tuple(map(known, parts)))
+        case Reused():
+            return known(node.renaming)
+        case Cut():
+            return _cut(node, known(node.input))
+        case Noised():
+            return _noised(node, known(node.input))
+        case Private():
+            return _aggregate(node.aggregate, known(node.input))
         case _:
             assert_never(node)
+
+
+def _cut(node: Cut, inner: Known) -> Known:
+    """The cut's own keys are unique where one row of each stays."""
+    numbers = frozenset(e.field.number for e in node.keys if isinstance(e, Ref))
+    alone = node.most == 1 and len(numbers) == len(node.keys)
+    return replace(inner, keys=(*inner.keys, numbers)) if alone else inner
+
+
+def _noised(node: Noised, inner: Known) -> Known:
+    """What is noised is no key, and wider by what noise may be."""
+    noises = {noise.input.number: noise for noise in node.noises}
+    columns = {n: column for n, column in inner.columns.items() if n not in noises}
+    for number, noise in noises.items():
+        if number in inner.columns:
+            more, column = reach(noise.mechanism, 1), inner.columns[number]
+            columns[noise.output.number] = Shared(noise.output, column.low - more, column.high + more)
+    why = {noises[n].output.number if n in noises else n: fault for n, fault in inner.why.items()}
+    keys = tuple(key for key in inner.keys if not key & noises.keys())
+    return Known(inner.rows, columns, why, keys)
 
 
 def _scan(scan: Scan) -> Known:
@@ -75,7 +115,9 @@ def _scan(scan: Scan) -> Known:
             why[field.number] = error
     numbers = {name: field.number for name, field in scan.columns}
     keys = tuple(frozenset(numbers[c] for c in key) for key in scan.table.keys if all(c in numbers for c in key))
-    return Known(scan.table.rows, columns, why, keys, frozenset({scan.table.full_name}))
+    repeats = tuple((frozenset(numbers[c] for c in key), times) for key, times in scan.table.repeats
+                    if all(c in numbers for c in key))
+    return Known(scan.table.rows, columns, why, keys, frozenset({scan.table.full_name}), repeats)
 
 
 def _column(field: Field, facts: Facts) -> Shared:
@@ -118,7 +160,8 @@ def _project(node: Project, inner: Known) -> Known:
         _add(field, e, inner, columns, why)
     renamed = {e.field.number: field.number for field, e in node.outputs if isinstance(e, Ref)}
     keys = tuple(frozenset(renamed[n] for n in key) for key in inner.keys if key <= renamed.keys())
-    return Known(inner.rows, columns, why, keys, inner.single)
+    repeats = tuple((frozenset(renamed[n] for n in key), times) for key, times in inner.repeats if key <= renamed.keys())
+    return Known(inner.rows, columns, why, keys, inner.single, repeats)
 
 
 def _add(field: Field, e: Expression, inner: Known, columns: dict[int, Shared], why: dict[int, Unsupported | WidthError]) -> None:
@@ -165,7 +208,9 @@ def _aggregate(node: Aggregate, inner: Known) -> Known:
         except (Unsupported, WidthError) as error:
             why[call.output.number] = error
     key = frozenset(field.number for field, _ in node.keys)
-    return Known(inner.rows if node.keys else 1, columns, why, (key,))
+    renamed = {e.field.number: field.number for field, e in node.keys if isinstance(e, Ref)}
+    repeats = tuple((frozenset(renamed[n] for n in one), times) for one, times in inner.repeats if one <= renamed.keys())
+    return Known(inner.rows if node.keys else 1, columns, why, (key,), repeats=repeats)
 
 
 def _call(call: Call, inner: Known) -> Shared:
@@ -187,29 +232,31 @@ def _join(node: Join, left: Known, right: Known) -> Known:
         if isinstance(c, Apply) and c.function == "="
         for a, b in _both(c.arguments, left, right)
     ]
-    left_unique = any(key <= {a for a, _ in pairs} for key in left.keys)
-    right_unique = any(key <= {b for _, b in pairs} for key in right.keys)
+    left_times, right_times = left.times(frozenset(a for a, _ in pairs)), right.times(frozenset(b for _, b in pairs))
+    left_unique, right_unique = left_times == 1, right_times == 1
     if node.kind in ("SEMI", "ANTI", "MARK"):
         mark = {} if node.mark is None else {node.mark.number: Shared(node.mark, 0, 1)}
         return replace(left, columns=left.columns | mark)
     matched = left.rows * right.rows
-    if right_unique or node.kind == "SINGLE":
-        matched = min(matched, left.rows)
-    if left_unique:
-        matched = min(matched, right.rows)
+    if right_times is not None or node.kind == "SINGLE":
+        matched = min(matched, left.rows * (right_times or 1))
+    if left_times is not None:
+        matched = min(matched, right.rows * left_times)
     rows = matched + (left.rows if node.kind in ("LEFT", "FULL") else 0) + (right.rows if node.kind in ("RIGHT", "FULL") else 0)
     if node.kind == "LEFT" and right_unique or node.kind == "SINGLE":
         rows = left.rows
     keys = (left.keys if right_unique else ()) + (right.keys if left_unique else ())
     keys = keys or tuple(a | b for a in left.keys for b in right.keys)
+    repeats = repeated(left.keys, left.repeats, right_times) + repeated(right.keys, right.repeats, left_times)
     if node.kind != "INNER":
-        keys = left.keys if node.kind == "LEFT" and right_unique or node.kind == "SINGLE" else ()
+        kept = node.kind == "LEFT" and right_unique or node.kind == "SINGLE"
+        keys, repeats = (left.keys, left.repeats) if kept else ((), ())
     once = right_unique or node.kind == "SINGLE"
     single = (left.single if once else frozenset()) | (right.single if left_unique else frozenset())
     columns = left.columns | right.columns
     nullable = {f.number: f for f in fields(node)}
     columns = {n: replace(c, field=nullable[n], low=min(c.low, 0), high=max(c.high, 0)) for n, c in columns.items()}
-    return Known(rows, columns, left.why | right.why, keys, single)
+    return Known(rows, columns, left.why | right.why, keys, single, repeats)
 
 
 def _union_all(node: UnionAll, parts: tuple[Known, ...]) -> Known:
@@ -223,7 +270,10 @@ def _union_all(node: UnionAll, parts: tuple[Known, ...]) -> Known:
             why[field.number] = error
     seen = [name for part in node.inputs for name in {n.table.full_name for n in nodes(part) if isinstance(n, Scan)}]
     single = frozenset(name for part in parts for name in part.single if seen.count(name) == 1)
-    return Known(sum(part.rows for part in parts), columns, why, (), single)
+    sources = [{new.number: old.number for new, old in zip(fields(node), fields(part), strict=True) if old.type == new.type}
+               for part in node.inputs]
+    repeats = summed([(source, part.keys, part.repeats) for source, part in zip(sources, parts, strict=True)])
+    return Known(sum(part.rows for part in parts), columns, why, (), single, repeats)
 
 
 def _over_all(field: Field, node: UnionAll, parts: tuple[Known, ...], place: int) -> Shared:

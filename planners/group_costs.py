@@ -11,6 +11,7 @@ from sdh.planners.logical import Call
 from sdh.planners.physical import (
     ALONE,
     SORTED,
+    Cut,
     GroupAggregate,
     MarkDistinct,
     TopK,
@@ -19,7 +20,7 @@ from sdh.planners.physical import (
     group_slots,
     has_validity,
 )
-from sdh.planners.protocol_costs import NONE, SORTING, Cost, Steps, and_, beside, mux, to_ring, total, zeros
+from sdh.planners.protocol_costs import NONE, SORTING, Cost, Steps, and_, beside, mux, shuffled, to_ring, total, zeros
 from sdh.planners.sorting import (
     compaction_cost,
     decomposing_cost,
@@ -80,6 +81,23 @@ def mark_distinct(node: MarkDistinct, at: At, parties: int) -> Cost:
     octets = _octets(words, bits + valid + counted)
     flags = to_ring(at.rows) if apart else NONE
     return (steps + flags).among(parties) + _sorted(at, [*by, *[1] * apart, *argument], octets, parties, valid=valid)
+
+
+def cut(node: Cut, at: At, parties: int) -> Cost:
+    """A shuffle, a sort, and whether each row's keys are those of the row `most` places before."""
+    if at.rows <= node.most:
+        return Cost()
+    valid = has_validity(node.input)
+    kept_words, kept_bits = record(node)
+    words, bits = map(sum, zip((kept_words, kept_bits), *(_coded(e, at) for e in node.keys), strict=True))
+    sizes = [size for e in node.keys for size in limbs_of(e, at.columns).bits]
+    later = at.rows - node.most
+    steps = coding(node.keys, at, valid=valid) + shuffled(words, bits + valid, at.rows, parties)
+    if sizes:
+        widths = tuple(map(sum, joined(sizes)))
+        steps += zeros(later, widths, at.network) + all_of(len(widths), later)
+    steps += and_(at.rows) if valid else NONE
+    return steps.among(parties) + _sorted(at, sizes, _octets(words, bits + valid), parties, valid=valid)
 
 
 def first_rows(node: TopK, at: At, parties: int) -> Cost:

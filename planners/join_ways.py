@@ -1,8 +1,12 @@
-"""The ways to join two relations on shares: all pairs, keys that their owners know, keys sorted on shares."""
+"""The ways to join two relations on shares: all pairs, keys that their owners know, keys sorted on shares, tables.
+
+Keys that repeat at both sides are joined in a public number of places, which only declarations give (repeats=).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import assert_never
 
 from sdh.errors import SdhError, Unsupported
 from sdh.planners.check import check
@@ -10,8 +14,12 @@ from sdh.planners.expression_costs import nullable
 from sdh.planners.expressions import Apply, Constant, Expression, Field, Ref, conjunction, conjuncts, references, walk
 from sdh.planners.physical import (
     Align,
+    ByKey,
     Concat,
+    Expand,
     Filter,
+    Input,
+    Lookup,
     NestedLoop,
     Node,
     SortMerge,
@@ -26,6 +34,8 @@ from sdh.schema import FLOATING, Kind
 
 MOST_PAIRS = 1 << 25
 """Above this many pairs a nested loop is refused: it would not end in reasonable time."""
+LARGEST_TABLE = 8
+"""Bits of the index of a table on shares (executors/lookup.py)."""
 OF_LEFT = ("SEMI", "ANTI", "MARK")
 """Kinds that bring nothing of the right side: it may repeat its keys."""
 
@@ -41,8 +51,9 @@ def inner(left: Node, right: Node, wanted: Conjuncts) -> Iterator[Node]:
 
 def _inner(left: Node, right: Node, here: Conjuncts) -> Iterator[Node]:
     for node, rest in _by_key(left, right, here, "INNER"):
-        predicate = conjunction(rest)
-        yield node if predicate is None else Filter(node, _checked(predicate, node))
+        yield _where(node, rest)
+    for many, rest in _many_to_many(left, right, here):
+        yield _where(many, rest)
     if traits(left).slots * traits(right).slots <= MOST_PAIRS:
         yield NestedLoop(left, right, _condition(here, left, right))
 
@@ -80,6 +91,10 @@ def _of_left(left: Node, right: Node, here: Conjuncts, kind: str, mark: Field | 
                 yield Align(probe, build, pairs, probe_party, build_party, keyed, condition, mark)
             case SortMerge(probe, build, pairs):
                 yield SortMerge(probe, build, pairs, keyed, condition, mark)
+            case Lookup(probe, build, pairs, kept):
+                yield Lookup(probe, build, pairs, kept, keyed, condition, mark)
+            case _:
+                assert_never(node)
     if kind != "LEFT" and traits(left).slots * traits(right).slots <= MOST_PAIRS:
         yield NestedLoop(left, right, _condition(here, left, right), kind, mark)
 
@@ -111,17 +126,29 @@ def _null(field: Field) -> Expression:
 # --- by key --------------------------------------------------------------------------------------
 
 
-def _by_key(probe: Node, build: Node, here: Conjuncts, kind: str) -> Iterator[tuple[Align | SortMerge, Conjuncts]]:
+def _by_key(probe: Node, build: Node, here: Conjuncts, kind: str) -> Iterator[tuple[ByKey, Conjuncts]]:
     """The joins by the equalities among the conjuncts, and the conjuncts that are left. Sorting is for keys nobody knows."""
-    found = False
+    aligned = [one for one in _aligned(probe, build, here) if one[0].repeats == 1]
+    yield from aligned
+    if not aligned:
+        yield from _sort_merge(probe, build, here, kind)
+    yield from _lookup(probe, build, here, kind)
+
+
+def _many_to_many(left: Node, right: Node, here: Conjuncts) -> Iterator[tuple[Align | Expand, Conjuncts]]:
+    """By keys that are unique at neither side, where a declaration bounds the pairs: sorted on shares, or the left as probe."""
+    a, b = traits(left), traits(right)
+    if b.placed_repeats:
+        yield from (one for one in _aligned(left, right, here) if one[0].repeats > 1)
+    if a.repeats or b.repeats:
+        yield from _expand(left, right, here)
+
+
+def _aligned(probe: Node, build: Node, here: Conjuncts) -> Iterator[tuple[Align, Conjuncts]]:
     for probe_party, _ in traits(probe).known:
         for build_party, _ in traits(build).known:
             if probe_party != build_party:
-                for one in _align(probe, build, here, probe_party, build_party):
-                    found = True
-                    yield one
-    if not found:
-        yield from _sort_merge(probe, build, here, kind)
+                yield from _align(probe, build, here, probe_party, build_party)
 
 
 def _align(probe: Node, build: Node, here: Conjuncts, probe_party: str, build_party: str) -> Iterator[tuple[Align, Conjuncts]]:
@@ -139,8 +166,9 @@ def _align(probe: Node, build: Node, here: Conjuncts, probe_party: str, build_pa
             pairs += found
         else:
             rest.append(conjunct)
-    if pairs and any(key <= {f.number for _, f in pairs} for key in b.placed_keys):
-        yield Align(probe, build, tuple(pairs), probe_party, build_party), tuple(rest)
+    times = b.placed_times(frozenset(f.number for _, f in pairs))
+    if pairs and times is not None:
+        yield Align(probe, build, tuple(pairs), probe_party, build_party, repeats=times), tuple(rest)
 
 
 def _same_words(a: Field, b: Field) -> bool:
@@ -151,18 +179,43 @@ def _same_words(a: Field, b: Field) -> bool:
 
 
 def _sort_merge(probe: Node, build: Node, here: Conjuncts, kind: str) -> Iterator[tuple[SortMerge, Conjuncts]]:
-    pairs: list[tuple[Expression, Expression]] = []
-    rest: list[Expression] = []
-    for conjunct in here:
-        pair = _sortable(conjunct, probe, build)
-        if pair is None:
-            rest.append(conjunct)
-        else:
-            pairs.append(pair)
-    numbers = {e.field.number for _, e in pairs if isinstance(e, Ref)}
-    unique = any(key <= numbers for key in traits(build).keys)
-    if pairs and (unique or kind in OF_LEFT and not rest):
-        yield SortMerge(probe, build, tuple(pairs)), tuple(rest)
+    pairs, rest = _sortable_pairs(probe, build, here)
+    if pairs and (traits(build).times(_columns(pairs, 1)) == 1 or kind in OF_LEFT and not rest):
+        yield SortMerge(probe, build, pairs), rest
+
+
+def _expand(left: Node, right: Node, here: Conjuncts) -> Iterator[tuple[Expand, Conjuncts]]:
+    """In as many places as the sides that are declared allow; never fewer than there may be pairs, whatever the data."""
+    pairs, rest = _sortable_pairs(left, right, here)
+    a, b = traits(left), traits(right)
+    declared = (a.slots, b.times(_columns(pairs, 1))), (b.slots, a.times(_columns(pairs, 0)))
+    bounds = [rows * times for rows, times in declared if times is not None]
+    if pairs and bounds and 1 not in (times for _, times in declared):
+        yield Expand(left, right, pairs, min(*bounds, a.slots * b.slots), frozenset((*a.ranges, *b.ranges))), rest
+
+
+def _lookup(probe: Node, build: Node, here: Conjuncts, kind: str) -> Iterator[tuple[Lookup, Conjuncts]]:
+    """By a key of few values that the build's owner has in the clear with all that it brings."""
+    if not isinstance(build, Input):
+        return
+    for place, conjunct in enumerate(here):
+        pair, rest = _sortable(conjunct, probe, build), (*here[:place], *here[place + 1:])
+        if pair is None or not isinstance(pair[1], Ref) or pair[1].type.kind is Kind.VARCHAR:
+            continue
+        [(_, width)] = key_limbs(pair, traits(probe), traits(build))
+        unique = traits(build).times(frozenset({pair[1].field.number})) == 1
+        if width - 1 <= LARGEST_TABLE and (unique or kind in OF_LEFT and not rest):
+            yield Lookup(probe, build, (pair,), frozenset(traits(build).ranges)), rest
+
+
+def _sortable_pairs(probe: Node, build: Node, here: Conjuncts) -> tuple[tuple[tuple[Expression, Expression], ...], Conjuncts]:
+    """The sides of the equalities that can be keys on shares, and the conjuncts that are left."""
+    found = [(conjunct, _sortable(conjunct, probe, build)) for conjunct in here]
+    return tuple(pair for _, pair in found if pair is not None), tuple(c for c, pair in found if pair is None)
+
+
+def _columns(pairs: tuple[tuple[Expression, Expression], ...], side: int) -> frozenset[int]:
+    return frozenset(e.field.number for pair in pairs if isinstance(e := pair[side], Ref))
 
 
 def _sortable(conjunct: Expression, probe: Node, build: Node) -> tuple[Expression, Expression] | None:
@@ -200,6 +253,11 @@ def _sorted_alike(a: Expression, b: Expression) -> bool:
 # --- conditions ----------------------------------------------------------------------------------
 
 
+def _where(node: Node, rest: Conjuncts) -> Node:
+    predicate = conjunction(rest)
+    return node if predicate is None else Filter(node, _checked(predicate, node))
+
+
 def _checked(predicate: Expression, input: Node) -> Expression:
     check(predicate, traits(input).ranges)
     return predicate
@@ -217,5 +275,6 @@ def too_many_pairs(kind: str) -> Unsupported:
     word = "" if kind == "INNER" else f"{kind} "
     return Unsupported(
         f"No {word}join of these relations stays under {MOST_PAIRS} pairs.",
-        advice="Join on a key that its owner declares unique (keys=), or aggregate by the key first.",
+        advice="Join on a key that its owner declares unique (keys=) or to repeat at most so often (repeats=), or aggregate by "
+        "the key first.",
     )

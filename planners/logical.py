@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sdh.catalog import TableFacts
-from sdh.planners.expressions import Expression, Field
+from sdh.parsers.syntax import Bounds, Position, Privacy
+from sdh.planners.expressions import Expression, Field, Ref
+from sdh.planners.mechanisms import Mechanism
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,79 @@ class UnionAll:
     keys: tuple[frozenset[int], ...] = ()
 
 
-Node = Scan | OneRow | Filter | Project | Join | Aggregate | Sort | Limit | UnionAll
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """One of several uses of a common table expression, whose rows are worked out once: `outputs` are (own, its) fields.
+
+    number: of the expression. All uses of one number have one input: rules change it for all of them or for none.
+    """
+
+    number: int
+    input: Node
+    outputs: tuple[tuple[Field, Field], ...]
+
+    @property
+    def renaming(self) -> Project:
+        """The same rows, for what does not ask where they are worked out."""
+        return Project(self.input, tuple((own, Ref(its)) for own, its in self.outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Of the rows that agree in `keys` (NULLs are equal), at most `most`, whichever."""
+
+    input: Node
+    keys: tuple[Expression, ...]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """`output` is `input`, an integer or DECIMAL, plus one fresh draw a row."""
+
+    input: Field
+    output: Field
+    mechanism: Mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """The input's rows, with noise on some fields. What is above it is post-processing, and free."""
+
+    input: Node
+    noises: tuple[Noise, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCall:
+    """An aggregate of a private block, the bounds of what a unit adds to it, and where it stands."""
+
+    call: Call
+    bounds: Bounds | None
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """An Aggregate that is to be released by differential privacy (privatise). unit: the column that tells units apart.
+
+    units: numbers of the columns that equal it in every row, its own among them.
+    """
+
+    input: Node
+    keys: tuple[tuple[Field, Expression], ...]
+    calls: tuple[PrivateCall, ...]
+    unit: Field
+    terms: Privacy
+    units: frozenset[int]
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """The same without noise."""
+        return Aggregate(self.input, self.keys, tuple(one.call for one in self.calls))
+
+
+Node = Scan | OneRow | Filter | Project | Join | Aggregate | Sort | Limit | UnionAll | Reused | Cut | Noised | Private
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
@@ -117,7 +191,7 @@ def inputs(node: Node) -> tuple[Node, ...]:
             return (left, right)
         case UnionAll(parts):
             return parts
-        case Filter() | Project() | Aggregate() | Sort() | Limit():
+        case Filter() | Project() | Aggregate() | Sort() | Limit() | Reused() | Cut() | Noised() | Private():
             return (node.input,)
         case _:
             assert_never(node)
@@ -131,7 +205,7 @@ def with_inputs(node: Node, parts: tuple[Node, ...]) -> Node:
             return replace(node, left=parts[0], right=parts[1])
         case UnionAll():
             return replace(node, inputs=parts)
-        case Filter() | Project() | Aggregate() | Sort() | Limit():
+        case Filter() | Project() | Aggregate() | Sort() | Limit() | Reused() | Cut() | Noised() | Private():
             return replace(node, input=parts[0])
         case _:
             assert_never(node)
@@ -144,7 +218,7 @@ def fields(node: Node) -> tuple[Field, ...]:
             return tuple(field for _, field in columns)
         case OneRow():
             return ()
-        case Project(_, outputs):
+        case Project(_, outputs) | Reused(_, _, outputs):
             return tuple(field for field, _ in outputs)
         case Aggregate(_, keys, calls):
             return tuple(field for field, _ in keys) + tuple(call.output for call in calls)
@@ -160,15 +234,25 @@ def fields(node: Node) -> tuple[Field, ...]:
         case UnionAll(parts, outputs):
             same = zip(outputs, *map(fields, parts), strict=True)
             return tuple(replace(f, nullable=any(one.nullable for one in column)) for f, *column in same)
-        case Filter() | Sort() | Limit():
+        case Noised(input, noises):
+            noised = {noise.input.number: noise.output for noise in noises}
+            return tuple(noised.get(field.number, field) for field in fields(input))
+        case Private():
+            return fields(node.aggregate)
+        case Filter() | Sort() | Limit() | Cut():
             return fields(node.input)
         case _:
             assert_never(node)
 
 
-def bottom_up(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Apply `change` to every node, inputs first."""
-    parts = tuple(bottom_up(part, change) for part in inputs(node))
+def bottom_up(node: Node, change: Callable[[Node], Node], reused: dict[int, Node] | None = None) -> Node:
+    """Apply `change` to every node, inputs first; once to what several uses share (`reused`: what it was changed to)."""
+    reused = {} if reused is None else reused
+    if isinstance(node, Reused):
+        if node.number not in reused:
+            reused[node.number] = bottom_up(node.input, change, reused)
+        return change(replace(node, input=reused[node.number]))
+    parts = tuple(bottom_up(part, change, reused) for part in inputs(node))
     return change(node if parts == inputs(node) else with_inputs(node, parts))
 
 
@@ -179,22 +263,29 @@ def nodes(node: Node) -> Iterator[Node]:
     yield node
 
 
+def call_expressions(call: Call) -> tuple[Expression, ...]:
+    return (*call.arguments, *(() if call.filter is None else (call.filter,)))
+
+
 def expressions(node: Node) -> tuple[Expression, ...]:
     """The expressions that a node itself evaluates."""
     match node:
-        case Scan() | OneRow() | Limit() | UnionAll():
+        case Scan() | OneRow() | Limit() | UnionAll() | Noised():
             return ()
+        case Cut(_, keys):
+            return keys
+        case Private(unit=unit):
+            return (Ref(unit), *expressions(node.aggregate))
         case Filter(_, predicate):
             return (predicate,)
         case Project(_, outputs):
             return tuple(expression for _, expression in outputs)
+        case Reused(_, _, renamed):
+            return tuple(Ref(field) for _, field in renamed)
         case Join(_, _, _, condition):
             return () if condition is None else (condition,)
         case Aggregate(_, keys, calls):
-            found = [expression for _, expression in keys]
-            for call in calls:
-                found += [*call.arguments, *(() if call.filter is None else (call.filter,))]
-            return tuple(found)
+            return (*(expression for _, expression in keys), *(e for call in calls for e in call_expressions(call)))
         case Sort(_, keys):
             return tuple(key.expression for key in keys)
         case _:

@@ -5,7 +5,24 @@ from __future__ import annotations
 from typing import assert_never
 
 from sdh.planners.expressions import Expression, Field
-from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, inputs
+from sdh.planners.logical import (
+    Aggregate,
+    Cut,
+    Filter,
+    Join,
+    Limit,
+    Node,
+    Noise,
+    Noised,
+    OneRow,
+    Private,
+    Project,
+    Reused,
+    Scan,
+    Sort,
+    UnionAll,
+    inputs,
+)
 from sdh.planners.render import call_sql, expression_sql
 
 
@@ -13,6 +30,11 @@ def outline(node: Node, depth: int = 0) -> str:
     """One line a node, inputs indented below it; columns as c<number>:<name>."""
     lines = [f"{'  ' * depth}{_line(node)}"]
     return "\n".join(lines + [outline(part, depth + 1) for part in inputs(node)])
+
+
+def _noise(noise: Noise) -> str:
+    mechanism = noise.mechanism
+    return f"{_field(noise.output)} = {noise.input.sql} + {mechanism.kind}({mechanism.scale}, {mechanism.way})"
 
 
 def _line(node: Node) -> str:
@@ -37,6 +59,14 @@ def _line(node: Node) -> str:
             return f"limit {limit} offset {offset}"
         case UnionAll(_, outputs):
             return f"union all [{', '.join(_field(f) for f in outputs)}]"
+        case Reused(number, _, renamed):
+            return f"reused w{number} {', '.join(f'{_field(own)} = {its.sql}' for own, its in renamed)}"
+        case Cut(_, keys, most):
+            return f"cut to {most} a ({', '.join(map(expression_sql, keys))})"
+        case Noised(_, noises):
+            return f"noised {', '.join(_noise(noise) for noise in noises)}"
+        case Private(unit=unit):
+            return f"private {_line(node.aggregate)}, unit {_field(unit)}"
         case _:
             assert_never(node)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import assert_never
 
-from sdh.errors import Unsupported
 from sdh.planners import logical
+from sdh.planners.aggregate_parts import parts_of
 from sdh.planners.combine import combine
 from sdh.planners.expressions import (
     Apply,
@@ -23,10 +23,24 @@ from sdh.planners.expressions import (
     null_of_nulls,
     references,
     substitute,
+    walk,
 )
-from sdh.planners.placed import PUBLIC, Appended, Filtered, Grouped, Joined, Limited, Local, Secure, Top, numbers_of
-from sdh.planners.quotients import outward
-from sdh.schema import BIGINT, DOUBLE, HUGEINT, Kind, Type
+from sdh.planners.placed import (
+    PUBLIC,
+    Appended,
+    Computed,
+    Cut,
+    Filtered,
+    Grouped,
+    Joined,
+    Limited,
+    Local,
+    Noised,
+    Secure,
+    Top,
+    numbers_of,
+)
+from sdh.planners.quotients import is_quotient, outward
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +116,42 @@ def _place(node: logical.Node) -> _Projected:
             return _group(_place(input), keys, calls)
         case logical.UnionAll():
             return _append(node)
+        case logical.Cut(input, by, most):
+            placed = _place(input)
+            return replace(placed, input=Cut(placed.input, tuple(substitute(e, placed.values) for e in by), most))
+        case logical.Noised(input, noises):
+            return _Projected(Noised(_computed(_place(input), logical.fields(input)), noises))
+        case logical.Private():
+            raise AssertionError("a private block is rewritten before")
+        case logical.Reused():
+            return _reused(node)
         case logical.Scan() | logical.OneRow():
             raise AssertionError("a leaf has one owner")
         case _:
             assert_never(node)
+
+
+def _reused(node: logical.Reused) -> _Projected:
+    """What is computed of the shared rows is computed for all uses; quotients stay pairs, of which each use makes its own."""
+    placed = _place(node.input)
+    whole = [(f, substitute(Ref(f), placed.values)) for f in logical.fields(node.input)]
+    pairs = {f.number: e for f, e in whole if any(map(is_quotient, walk(e)))}
+    parts = {part.field.number: part.field for e in pairs.values() for part in walk(e) if isinstance(part, Ref)}
+    made = [(f, e) for f, e in whole if f.number not in pairs] + [(f, Ref(f)) for f in parts.values()]
+    outputs = [(own, Ref(its)) for own, its in node.outputs if its.number not in pairs]
+    values: dict[int, Expression] = {}
+    for own, its in node.outputs:
+        if its.number in pairs:
+            read = dict.fromkeys(part.field for part in walk(pairs[its.number]) if isinstance(part, Ref))
+            copies = {f.number: replace(f, number=100_000 + 100 * own.number + i) for i, f in enumerate(read)}
+            outputs += [(copies[f.number], Ref(f)) for f in read]
+            values[own.number] = substitute(pairs[its.number], {number: Ref(f) for number, f in copies.items()})
+    return _Projected(Computed(Computed(placed.input, tuple(made)), tuple(outputs)), values)
+
+
+def _computed(placed: _Projected, named: tuple[Field, ...]) -> Secure:
+    """The relation with just these fields as columns of its own."""
+    return Computed(placed.input, tuple((f, substitute(Ref(f), placed.values)) for f in named))
 
 
 def _append(union: logical.UnionAll) -> _Projected:
@@ -162,33 +208,18 @@ def _one_owner(parts: list[logical.Node], union: logical.UnionAll) -> logical.No
 
 
 def _group(placed: _Projected, keys: tuple[tuple[Field, Expression], ...], calls: tuple[logical.Call, ...]) -> _Projected:
-    """AVG becomes SUM and COUNT, whose quotient is formed on shares."""
+    """AVG becomes SUM and COUNT, whose quotient is formed on shares; others fall into parts like it."""
     values = placed.values
     numbers = count(100_000 + 100 * max([c.output.number for c in calls], default=0))
     found: list[logical.Call] = []
     results: dict[int, Expression] = {}
-    for call in (_substituted(call, values) for call in calls):
-        if call.function == "avg":
-            total, rows = _average_parts(call, next(numbers), next(numbers))
-            found += [total, rows]
-            results[call.output.number] = Apply("average", (Ref(total.output), Ref(rows.output)), DOUBLE)
-        else:
-            found.append(call)
+    for call in calls:
+        parts, value = parts_of(_substituted(call, values), numbers)
+        found += parts
+        if value != Ref(call.output):
+            results[call.output.number] = value
     new_keys = tuple((f, substitute(e, values)) for f, e in keys)
     return _Projected(Grouped(placed.input, new_keys, tuple(found)), results)
-
-
-def _average_parts(call: logical.Call, first: int, second: int) -> tuple[logical.Call, logical.Call]:
-    argument = call.arguments[0]
-    if not argument.type.is_exact or argument.type.kind is Kind.BOOLEAN:
-        raise Unsupported(
-            f"AVG of {argument.type} over columns of several owners is not supported.", advice="Cast to DECIMAL first."
-        )
-    total = Type(Kind.DECIMAL, 38, argument.type.scale) if argument.type.kind is Kind.DECIMAL else HUGEINT
-    return (
-        replace(call, function="sum", output=Field(first, "sum", total)),
-        replace(call, function="count", output=Field(second, "count", BIGINT, nullable=False)),
-    )
 
 
 def _substituted(call: logical.Call, values: dict[int, Expression]) -> logical.Call:

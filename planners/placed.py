@@ -79,7 +79,35 @@ class Limited:
     offset: int
 
 
-Secure = Local | Joined | Combined | Filtered | Grouped | Appended | Limited
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The rows of the input; `outputs` alone are columns, which may be computed from its columns or be these renamed.
+
+    What several read is one Computed below the renaming ones of its readers: equal nodes are one node, which runs once.
+    """
+
+    input: Secure
+    outputs: tuple[tuple[Field, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Of the rows that agree in `keys`, at most `most`, whichever."""
+
+    input: Secure
+    keys: tuple[Expression, ...]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noised:
+    """The input's rows, with noise on columns that it has itself."""
+
+    input: Secure
+    noises: tuple[logical.Noise, ...]
+
+
+Secure = Local | Joined | Combined | Filtered | Grouped | Appended | Limited | Computed | Cut | Noised
 """What runs on shares; its leaves are Local."""
 
 
@@ -104,12 +132,16 @@ def numbers_of(node: Secure) -> frozenset[int]:
             return numbers_of(left) | (frozenset() if mark is None else {mark.number})
         case Combined(_, left, right):
             return numbers_of(left) | numbers_of(right)
-        case Filtered(input) | Limited(input):
+        case Filtered(input) | Limited(input) | Cut(input):
             return numbers_of(input)
+        case Noised(input, noises):
+            return numbers_of(input) - {one.input.number for one in noises} | {one.output.number for one in noises}
         case Grouped(_, keys, calls):
             return frozenset(f.number for f, _ in keys) | frozenset(c.output.number for c in calls)
         case Appended(_, outputs):
             return frozenset(f.number for f in outputs)
+        case Computed(_, named):
+            return frozenset(f.number for f, _ in named)
         case _:
             assert_never(node)
 
@@ -129,12 +161,16 @@ def _made(node: Secure) -> list[Field]:
             return [field for part in parts for field in _made(part)]
         case Combined(_, left, right, _, mark):
             return [*([] if mark is None else [mark]), *_made(left), *_made(right)]
-        case Filtered(input) | Limited(input):
+        case Filtered(input) | Limited(input) | Cut(input):
             return _made(input)
+        case Noised(input, noises):
+            return [*(one.output for one in noises), *_made(input)]
         case Grouped(input, _, calls):
             return [*(call.output for call in calls), *_made(input)]
         case Appended(inputs, outputs):
             return [*outputs, *(field for part in inputs for field in _made(part))]
+        case Computed(input, named):
+            return [*(field for field, _ in named), *_made(input)]
         case _:
             assert_never(node)
 
@@ -150,27 +186,50 @@ def appended_of(node: Secure) -> tuple[Appended, ...]:
             return (node, *(one for part in inputs for one in appended_of(part)))
         case Combined(_, left, right):
             return (*appended_of(left), *appended_of(right))
-        case Filtered(input) | Grouped(input) | Limited(input):
+        case Filtered(input) | Grouped(input) | Limited(input) | Computed(input) | Cut(input) | Noised(input):
             return appended_of(input)
         case _:
             assert_never(node)
 
 
-def rewritten(node: Secure, change: Callable[[Secure], Secure]) -> Secure:
-    """Apply `change` to every node, inputs first."""
+def rewritten(node: Secure, change: Callable[[Secure], Secure], done: dict[Secure, Secure] | None = None) -> Secure:
+    """Apply `change` to every node, inputs first; once to what is computed for several readers (`done`: what came of it)."""
+    done = {} if done is None else done
     match node:
         case Local():
             return change(node)
         case Joined(parts):
-            return change(replace(node, parts=tuple(rewritten(part, change) for part in parts)))
+            return change(replace(node, parts=tuple(rewritten(part, change, done) for part in parts)))
         case Appended(inputs):
-            return change(replace(node, inputs=tuple(rewritten(part, change) for part in inputs)))
+            return change(replace(node, inputs=tuple(rewritten(part, change, done) for part in inputs)))
         case Combined(_, left, right):
-            return change(replace(node, left=rewritten(left, change), right=rewritten(right, change)))
-        case Filtered(input) | Grouped(input) | Limited(input):
-            return change(replace(node, input=rewritten(input, change)))
+            return change(replace(node, left=rewritten(left, change, done), right=rewritten(right, change, done)))
+        case Filtered(input) | Grouped(input) | Limited(input) | Cut(input) | Noised(input):
+            return change(replace(node, input=rewritten(input, change, done)))
+        case Computed(input):
+            if node not in done:
+                done[node] = change(replace(node, input=rewritten(input, change, done)))
+            return done[node]
         case _:
             assert_never(node)
+
+
+def computed_of(node: Secure) -> tuple[Computed, ...]:
+    """Every Computed once, each after those below it."""
+    match node:
+        case Local():
+            return ()
+        case Joined(parts) | Appended(parts):
+            found = [one for part in parts for one in computed_of(part)]
+        case Combined(_, left, right):
+            found = [*computed_of(left), *computed_of(right)]
+        case Filtered(input) | Grouped(input) | Limited(input) | Cut(input) | Noised(input):
+            found = [*computed_of(input)]
+        case Computed(input):
+            found = [*computed_of(input), node]
+        case _:
+            assert_never(node)
+    return tuple(dict.fromkeys(found))
 
 
 def leaves_of(top: Top) -> tuple[Local, ...]:
@@ -189,7 +248,7 @@ def locals_of(node: Secure) -> list[Local]:
             return [*locals_of(left), *locals_of(right)]
         case Appended(inputs):
             return [local for part in inputs for local in locals_of(part)]
-        case Filtered(input) | Grouped(input) | Limited(input):
+        case Filtered(input) | Grouped(input) | Limited(input) | Computed(input) | Cut(input) | Noised(input):
             return locals_of(input)
         case _:
             assert_never(node)

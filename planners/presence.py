@@ -9,12 +9,16 @@ from typing import assert_never
 from sdh.planners.expressions import FALSE, TRUE, Apply, Expression, Field, Ref
 from sdh.planners.logical import (
     Aggregate,
+    Cut,
     Filter,
     Join,
     Limit,
     Node,
+    Noised,
     OneRow,
+    Private,
     Project,
+    Reused,
     Scan,
     Sort,
     UnionAll,
@@ -33,9 +37,9 @@ def mark_presence(node: Node, party: str, numbers: count[int]) -> tuple[Node, Ex
     match node:
         case Scan(table):
             return node, TRUE if table.party == party else FALSE
-        case OneRow() | Aggregate():  # a group is nobody's row
+        case OneRow() | Aggregate() | Noised() | Private():  # a group is nobody's row
             return node, FALSE
-        case Filter() | Sort() | Limit():
+        case Filter() | Sort() | Limit() | Cut():
             (part,) = inputs(node)
             below, present = mark_presence(part, party, numbers)
             return with_inputs(node, (below,)), present
@@ -45,6 +49,8 @@ def mark_presence(node: Node, party: str, numbers: count[int]) -> tuple[Node, Ex
                 return Project(below, outputs), present
             mark = Field(next(numbers), "present", BOOLEAN, present.nullable)
             return Project(below, (*outputs, (mark, present))), Ref(mark)
+        case Reused():
+            raise AssertionError("where a floor holds nothing is shared")
         case Join():
             return _join(node, party, numbers)
         case UnionAll(parts, outputs):

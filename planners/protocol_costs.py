@@ -103,6 +103,32 @@ def by_size(sizes: Iterable[int], steps: Callable[[int], Steps]) -> Steps:
     return total(one for rows, count in Counter(sizes).items() for one in [steps(rows)] * count)
 
 
+GROUP = 1 << 25
+"""Bytes of the columns that are permuted at a time: more columns than that go one group after the other."""
+
+
+def column_groups(words: int, octets: int, places: int) -> list[tuple[int, int]]:
+    """(words, octets) of a row in each group of columns that moves over so many places; octets with the last."""
+    most = max(1, GROUP // (WORD * max(places, 1)))
+    sizes = [min(most, words - start) for start in range(0, words, most)] or [0]
+    return [*((size, 0) for size in sizes[:-1]), (sizes[-1], octets)]
+
+
+FETCHED = 1 << 28
+"""Bytes of candidates that are fetched at a time: beyond that the three candidates of a row come one after the other."""
+
+
+def passes(probe: int, words: int) -> tuple[tuple[int, ...], ...]:
+    """The thirds of a cuckoo table whose candidates are fetched together, for so many words of a candidate."""
+    return ((0, 1, 2),) if 3 * probe * WORD * words <= FETCHED else ((0,), (1,), (2,))
+
+
+def spans(rows: int) -> list[int]:
+    """Rows of the slices in which what was fetched is selected."""
+    return [min(SLICE, rows - start) for start in range(0, max(rows, 1), SLICE)]
+
+
+WORD = 8
 SORTING = 6
 """Words touched for a random order, a place."""
 

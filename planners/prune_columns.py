@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from sdh.planners.expressions import Ref, references
 from sdh.planners.logical import (
     Aggregate,
+    Cut,
     Filter,
     Join,
     Limit,
     Node,
+    Noised,
     OneRow,
+    Private,
     Project,
+    Reused,
     Scan,
     Sort,
     UnionAll,
+    bottom_up,
     expressions,
     fields,
+    nodes,
     with_inputs,
 )
 
 
 def prune_columns(node: Node) -> Node:
-    """Drop unread columns of scans and projections and unread calls of aggregates; the root's columns all stay."""
-    return _prune(node, frozenset(f.number for f in fields(node)))
+    """Drop unread columns of scans and projections and unread calls of aggregates; the root's columns all stay.
+
+    What several uses share keeps what any of them reads: the outermost first, since it may be a use of others itself.
+    """
+    pruned = _prune(node, frozenset(f.number for f in fields(node)))
+    for number in reversed(dict.fromkeys(one.number for one in _uses(node))):
+        pruned = _prune_shared(pruned, number)
+    return pruned
+
+
+def _uses(node: Node) -> list[Reused]:
+    """All uses, each after those below it."""
+    return [one for one in nodes(node) if isinstance(one, Reused)]
+
+
+def _prune_shared(node: Node, number: int) -> Node:
+    uses = [one for one in _uses(node) if one.number == number]
+    if not uses:
+        return node
+    slim = _prune(uses[0].input, frozenset(its.number for one in uses for _, its in one.outputs))
+    return bottom_up(node, lambda one: replace(one, input=slim) if isinstance(one, Reused) and one.number == number else one)
 
 
 def _prune(node: Node, read: frozenset[int]) -> Node:
@@ -44,11 +70,21 @@ def _prune(node: Node, read: frozenset[int]) -> Node:
             return with_inputs(node, (_prune(node.input, read | references(*expressions(node))),))
         case Limit(input):
             return with_inputs(node, (_prune(input, read),))
+        case Cut(input):
+            return with_inputs(node, (_prune(input, read | references(*expressions(node))),))
+        case Noised(input, noises):
+            return with_inputs(node, (_prune(input, read | {noise.input.number for noise in noises}),))
+        case Private(input, keys, calls):
+            asked = tuple(one for one in calls if one.call.output.number in read) or calls[:1]
+            slim_block = replace(node, calls=asked)
+            return with_inputs(slim_block, (_prune(input, references(*expressions(slim_block))),))
         case Join(_, left, right):
             wanted = read | references(*expressions(node))
             return with_inputs(node, (_prune(left, wanted), _prune(right, wanted)))
         case UnionAll():
             return _prune_union(node, read)
+        case Reused(outputs=renamed):
+            return replace(node, outputs=tuple(pair for pair in renamed if pair[0].number in read))
         case _:
             assert_never(node)
 

@@ -11,10 +11,35 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from sdh.planners import logical
-from sdh.planners.expressions import Apply, Constant, Expression, Field, Ref, conjunction, null_of_nulls, references
+from sdh.planners.expressions import (
+    Apply,
+    Constant,
+    Expression,
+    Field,
+    Ref,
+    conjunction,
+    conjuncts,
+    null_of_nulls,
+    references,
+)
 from sdh.planners.facts import known
-from sdh.planners.logical import Call
-from sdh.planners.placed import Combined, Filtered, Grouped, Joined, Limited, Local, Secure, Top, numbers_of
+from sdh.planners.logical import Call, call_expressions
+from sdh.planners.placed import (
+    Combined,
+    Computed,
+    Cut,
+    Filtered,
+    Grouped,
+    Joined,
+    Limited,
+    Local,
+    Noised,
+    Secure,
+    Top,
+    computed_of,
+    numbers_of,
+    rewritten,
+)
 from sdh.planners.ranges import may_fail
 from sdh.schema import BIGINT, BOOLEAN, HUGEINT, Kind, Type
 
@@ -22,14 +47,21 @@ PARTIAL = frozenset({"sum", "count", "count_star", "min", "max", "sum_count"})
 
 
 def push_aggregates(top: Top, numbers: count[int]) -> Iterator[Top]:
-    """The plans that differ from `top` in one or more owners' rows being aggregated first."""
+    """The plans that differ from `top` in one or more owners' rows being aggregated first, for all readers of what is shared."""
     for variant in _variants(top.input, numbers):
         yield replace(top, input=variant)
+    for shared in computed_of(top.input):
+        for variant in _variants(shared.input, numbers):
+            yield replace(top, input=_replaced(top.input, shared, replace(shared, input=variant)))
+
+
+def _replaced(node: Secure, old: Secure, new: Secure) -> Secure:
+    return rewritten(node, lambda one: new if one == old else one)
 
 
 def _variants(node: Secure, numbers: count[int]) -> Iterator[Secure]:
     match node:
-        case Local():
+        case Local() | Computed():
             return
         case Joined(parts):
             for i, part in enumerate(parts):
@@ -40,7 +72,7 @@ def _variants(node: Secure, numbers: count[int]) -> Iterator[Secure]:
                 yield replace(node, left=variant)
             for variant in _variants(right, numbers):
                 yield replace(node, right=variant)
-        case Filtered(input) | Limited(input):
+        case Filtered(input) | Limited(input) | Cut(input) | Noised(input):
             for variant in _variants(input, numbers):
                 yield replace(node, input=variant)
         case Grouped(input):
@@ -60,7 +92,7 @@ def _below_left(node: Grouped, numbers: count[int]) -> Iterator[Grouped]:
             own = numbers_of(right)
         case _:
             return
-    read = [e for call in node.calls for e in (*call.arguments, *_some(call.filter)) if references(e) & own]
+    read = [e for call in node.calls for e in call_expressions(call) if references(e) & own]
     if not all(map(null_of_nulls, read)) or any(may_fail(e, known(right.node).columns) for e in read):
         return
     partial = _Partial(numbers, Field(next(numbers), "rows", BIGINT), padded=True)
@@ -126,7 +158,7 @@ def _below(node: Grouped, place: int, numbers: count[int]) -> Grouped | None:
         return None
     own = numbers_of(part)
     columns = {n: c for one in joined.parts if isinstance(one, Local) for n, c in known(one.node).columns.items()}
-    if any(may_fail(e, columns) for call in node.calls for e in (*call.arguments, *_some(call.filter)) if references(e) & own):
+    if any(may_fail(e, columns) for call in node.calls for e in call_expressions(call) if references(e) & own):
         return None  # it would fail on rows that the join drops, or not fail where a product of single rows would
     partial = _Partial(numbers, Field(next(numbers), "rows", BIGINT, nullable=False))
     calls = [_split(call, own, partial) for call in node.calls]
@@ -171,14 +203,10 @@ def _weighted(call: Call, partial: _Partial) -> Call:
             return replace(call, function="sum_count", arguments=(rows,))
         case "count":
             present = Apply("NOT", (Apply("IS NULL", call.arguments, BOOLEAN, nullable=False),), BOOLEAN, nullable=False)
-            return replace(call, function="sum_count", arguments=(rows,), filter=conjunction([*_some(call.filter), present]))
+            return replace(call, function="sum_count", arguments=(rows,), filter=conjunction([*conjuncts(call.filter), present]))
         case _:
             (argument,) = call.arguments
             return replace(call, arguments=(Apply("*", (argument, rows), call.output.type, argument.nullable),))
-
-
-def _some(e: Expression | None) -> list[Expression]:
-    return [] if e is None else [e]
 
 
 def _of_partials(call: Call, partial: _Partial) -> Call:

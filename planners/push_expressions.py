@@ -29,11 +29,14 @@ from sdh.planners.facts import computed, known
 from sdh.planners.placed import (
     Appended,
     Combined,
+    Computed,
+    Cut,
     Filtered,
     Grouped,
     Joined,
     Limited,
     Local,
+    Noised,
     Secure,
     Top,
     appended_of,
@@ -60,6 +63,8 @@ class _Pusher:
     new: dict[Expression, tuple[int, Field]] = field(default_factory=dict)
     padded: set[int] = field(default_factory=set)
     """Leaves whose rows an outer join has padded with NULL: only what is NULL of NULLs may still be computed there."""
+    done: dict[Computed, Computed] = field(default_factory=dict)
+    """What became of what several read, by what it was."""
 
     def pushed(self, e: Expression, *, guarded: bool = True) -> Expression:
         """`e` with every maximal subexpression over one leaf's columns replaced by a column of that leaf.
@@ -166,7 +171,7 @@ def _of_inputs(e: Expression, node: Appended) -> list[Expression]:
 
 def push_expressions(top: Top, numbers: count[int]) -> Top:
     """Move what one owner can compute into its fragment; fragments put out what is read on shares and no more."""
-    pusher = _Pusher([*leaves_of(top), *appended_of(top.input)], numbers)
+    pusher = _Pusher([*leaves_of(top), *dict.fromkeys(appended_of(top.input))], numbers)
     input = _rewrite(top.input, pusher)
     outputs = tuple((f, shortened(pusher.pushed(e))) for f, e in top.outputs)
     return _pruned(Top(_with_columns(input, pusher), outputs, top.visible, top.order))
@@ -202,9 +207,17 @@ def _rewrite(node: Secure, pusher: _Pusher) -> Secure:
                 for call in calls
             )
             return _guarded_keys(below, tuple((f, pusher.pushed(e)) for f, e in keys), new_calls)
+        case Cut(input, keys):
+            return replace(node, input=_rewrite(input, pusher), keys=tuple(pusher.pushed(e, guarded=False) for e in keys))
+        case Noised(input):
+            return replace(node, input=_rewrite(input, pusher))
         case Limited(input, order):
             below = _rewrite(input, pusher)
             return replace(node, input=below, keys=tuple(replace(key, expression=pusher.pushed(key.expression)) for key in order))
+        case Computed(input, outputs):
+            if node not in pusher.done:
+                pusher.done[node] = Computed(_rewrite(input, pusher), tuple((f, pusher.pushed(e)) for f, e in outputs))
+            return pusher.done[node]
         case _:
             assert_never(node)
 
@@ -250,7 +263,7 @@ def _with_columns(node: Secure, pusher: _Pusher) -> Secure:
             return replace(node, inputs=tuple(_with_columns(part, pusher) for part in inputs), outputs=outputs, values=values)
         case Combined(_, left, right):
             return replace(node, left=_with_columns(left, pusher), right=_with_columns(right, pusher))
-        case Filtered(input) | Grouped(input) | Limited(input):
+        case Filtered(input) | Grouped(input) | Limited(input) | Computed(input) | Cut(input) | Noised(input):
             return replace(node, input=_with_columns(input, pusher))
         case _:
             assert_never(node)
@@ -277,8 +290,14 @@ def _read(node: Secure) -> list[Expression]:
         case Grouped(input, keys, calls):
             found = [e for _, e in keys] + [a for call in calls for a in call.arguments]
             return found + [call.filter for call in calls if call.filter is not None] + _read(input)
+        case Cut(input, keys):
+            return [*keys, *_read(input)]
+        case Noised(input, noises):
+            return [*(Ref(noise.input) for noise in noises), *_read(input)]
         case Limited(input, order):
             return [*(key.expression for key in order), *_read(input)]
+        case Computed(input, outputs):
+            return [*(e for _, e in outputs), *_read(input)]
         case _:
             assert_never(node)
 
@@ -300,7 +319,9 @@ def _slim(node: Secure, read: frozenset[int]) -> Secure:
             return Appended(slim, tuple(outputs[place] for place in places), rows, tuple(key for key in unique if key <= read))
         case Combined(_, left, right):
             return replace(node, left=_slim(left, read), right=_slim(right, read))
-        case Filtered(input) | Grouped(input) | Limited(input):
+        case Filtered(input) | Grouped(input) | Limited(input) | Cut(input) | Noised(input):
             return replace(node, input=_slim(input, read))
+        case Computed(input, outputs):
+            return Computed(_slim(input, read), tuple(pair for pair in outputs if pair[0].number in read))
         case _:
             assert_never(node)

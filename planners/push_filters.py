@@ -6,7 +6,24 @@ from dataclasses import replace
 from typing import assert_never
 
 from sdh.planners.expressions import Cast, Expression, Field, Ref, conjunction, conjuncts, references, substitute
-from sdh.planners.logical import Aggregate, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, fields, with_inputs
+from sdh.planners.logical import (
+    Aggregate,
+    Cut,
+    Filter,
+    Join,
+    Limit,
+    Node,
+    Noised,
+    OneRow,
+    Private,
+    Project,
+    Reused,
+    Scan,
+    Sort,
+    UnionAll,
+    fields,
+    with_inputs,
+)
 
 Conjuncts = tuple[Expression, ...]
 
@@ -34,7 +51,9 @@ def _push(node: Node, wanted: Conjuncts) -> Node:
             below = tuple(c for c in wanted if references(c) and references(c) <= by_key.keys())
             inner = _push(input, tuple(substitute(c, by_key) for c in below))
             return _filtered(Aggregate(inner, keys, calls), tuple(c for c in wanted if c not in below))
-        case Limit(input):
+        case Cut(input) | Noised(input) | Private(input):  # which rows are cut, and what is noised, is of all of them
+            return _filtered(with_inputs(node, (_push(input, ()),)), wanted)
+        case Limit(input) | Reused(_, input):  # other uses read the other rows
             return _filtered(with_inputs(node, (_push(input, ()),)), wanted)
         case Scan() | OneRow():
             return _filtered(node, wanted)

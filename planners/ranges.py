@@ -60,6 +60,16 @@ NEVER_FAIL = PREDICATES | {
     "starts_with",
     "ends_with",
     "contains",
+    "prefix",
+    "suffix",
+    "strpos",
+    "instr",
+    "lcase",
+    "ucase",
+    "len",
+    "strlen",
+    "replace",
+    "reverse",
 }
 """Functions that give a value or NULL for any arguments."""
 REMAINDERS = frozenset({"%", "mod"})
@@ -164,8 +174,10 @@ def _range(e: Expression, columns: Columns) -> Range:
             return Range(0, max(abs(inner.low), abs(inner.high)))
         case Apply(function) if function in PREDICATES:
             return BIT
-        case Apply("coalesce" | "greatest" | "least", arguments):
+        case Apply("coalesce", arguments):
             return _union([rescaled(a, e.type, columns) for a in arguments])
+        case Apply("greatest" | "least", arguments):
+            return _extreme(e, [(rescaled(a, e.type, columns), a.nullable) for a in arguments])
         case Apply("guarded" | "try_value", (inner, *_)):
             return range_of(inner, columns)
         case Apply("nullif", (left, _)):
@@ -186,6 +198,21 @@ def _range(e: Expression, columns: Columns) -> Range:
             )
         case _:
             assert_never(e)
+
+
+def choice_range(e: Apply, columns: Columns) -> Range:
+    """Of all that COALESCE, GREATEST or LEAST chooses from: the widths of its comparisons."""
+    return _union([rescaled(a, e.type, columns) for a in e.arguments]) | Range(0, 0)
+
+
+def _extreme(e: Apply, found: list[tuple[Range, bool]]) -> Range:
+    """The greatest is no less than what is surely there; NULLs are passed over."""
+    whole, sure = _union([one for one, _ in found]), [one for one, absent in found if not absent]
+    if not whole.within(WORD):
+        return whole   # they could not be compared
+    if e.function == "greatest":
+        return Range(max([whole.low, *(one.low for one in sure)]), whole.high)
+    return Range(whole.low, min([whole.high, *(one.high for one in sure)]))
 
 
 def _require_exact(operator: str, e: Apply, left: Expression, right: Expression) -> None:
@@ -287,14 +314,19 @@ def bytes_of(e: Expression, columns: Columns) -> int:
             return max(bytes_of(value, columns) for value in values)
         case Apply("guarded" | "try_value", (inner, *_)):
             return bytes_of(inner, columns)
+        case Apply("substring" | "substr", (operand, _, Constant(_, int() as length))):
+            return min(bytes_of(operand, columns), 4 * abs(length))  # UTF-8 has at most 4 bytes a sign
         case Apply(
-            "substring" | "substr" | "left" | "right" | "trim" | "ltrim" | "rtrim" | "coalesce" | "nullif" | "greatest" | "least",
+            "substring" | "substr" | "left" | "right" | "trim" | "ltrim" | "rtrim" | "coalesce" | "nullif" | "greatest" | "least"
+            | "reverse",
             arguments,
         ):
             return max(bytes_of(a, columns) for a in arguments if a.type.kind is Kind.VARCHAR)
         case Apply("||" | "concat", arguments) if all(a.type.kind is Kind.VARCHAR for a in arguments):
             return sum(bytes_of(a, columns) for a in arguments)
-        case Apply("lower" | "upper", (operand,)):
+        case Apply("replace", (operand, Constant(_, str() as old), Constant(_, str() as new))):
+            return bytes_of(operand, columns) * max(1, -(-len(new.encode()) // max(len(old.encode()), 1)))
+        case Apply("lower" | "upper" | "lcase" | "ucase", (operand,)):
             return 3 * bytes_of(operand, columns)  # 'ɐ' grows from 2 to 3 bytes in upper case
         case _:
             raise WidthError(

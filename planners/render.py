@@ -5,7 +5,25 @@ from __future__ import annotations
 from typing import assert_never
 
 from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref, transform
-from sdh.planners.logical import Aggregate, Call, Filter, Join, Limit, Node, OneRow, Project, Scan, Sort, UnionAll, fields
+from sdh.planners.logical import (
+    Aggregate,
+    Call,
+    Cut,
+    Filter,
+    Join,
+    Limit,
+    Node,
+    Noise,
+    Noised,
+    OneRow,
+    Private,
+    Project,
+    Reused,
+    Scan,
+    Sort,
+    UnionAll,
+    fields,
+)
 
 INFIX = frozenset(
     {
@@ -149,10 +167,37 @@ def node_sql(node: Node) -> str:
         case Limit(input, limit, offset):
             count = "" if limit is None else f" LIMIT {limit}"
             return f"SELECT * FROM ({node_sql(input)}){count}{f' OFFSET {offset}' if offset else ''}"
+        case Cut(input, keys, most):
+            names = ", ".join(field.sql for field in fields(node)) or "0 AS nothing"
+            by = f"PARTITION BY {', '.join(map(expression_sql, keys))} " if keys else ""
+            drawn = f"SELECT *, random() AS draw FROM ({node_sql(input)})"   # no window orders by what is volatile
+            return f"SELECT {names} FROM ({drawn}) QUALIFY row_number() OVER ({by}ORDER BY draw) <= {most}"
+        case Noised():
+            return _noised(node)
+        case Private():
+            raise AssertionError("a private block is rewritten before")
         case UnionAll(inputs):
             return " UNION ALL ".join(_united(node, part) for part in inputs)
+        case Reused():  # DuckDB finds equal parts of a plan by itself
+            return node_sql(node.renaming)
         case _:
             assert_never(node)
+
+
+def _noised(node: Noised) -> str:
+    """Worked out once (MATERIALIZED), however often it is read: a second draw would be a second release."""
+    noise = {one.output.number: one for one in node.noises}
+    items = [f"{noise_function(noise[f.number])}({noise[f.number].input.sql}) AS {f.sql}" if f.number in noise else f.sql
+             for f in fields(node)]
+    plain = [f.sql for f in fields(node) if f.number not in noise]
+    order = f" ORDER BY {', '.join(plain)}" if plain else ""   # the order in which rows came is not noisy
+    return (f"WITH noised AS MATERIALIZED (SELECT {', '.join(items) or '0 AS nothing'} FROM ({node_sql(node.input)})) "
+            f"SELECT * FROM noised{order}")
+
+
+def noise_function(noise: Noise) -> str:
+    """The function of the owner's DuckDB that adds a fresh draw (executors/local.py)."""
+    return f"sdh_noise_{noise.output.number}"
 
 
 def _united(union: UnionAll, part: Node) -> str:

@@ -154,18 +154,45 @@ def decomposing_cost(rows: int, bits: int, parties: int = 2) -> Compared:
     return Compared((bits + 3 * nodes) * rows * (parties - 1), (bits + 2 * nodes) * rows, (1 + depth) * _windows(rows))
 
 
+def sorting_cost(rows: int, bits: Sequence[int], octets: int, parties: int = 2, network: Network = LOCAL) -> Compared:
+    """Of the sort that takes less time."""
+    if not radix_is_sooner(rows, bits, octets, parties, network):
+        return sample_sort_cost(rows, bits, octets, parties, network)
+    taken = radix_bits(bits)
+    return _sum([radix_cost(rows, sum(taken), octets, parties), *(decomposing_cost(rows, part, parties) for part in taken)])
+
+
 def sort_merge_cost(rows: int, bits: Sequence[int], octets: int, carried: int, parties: int = 2,
                     network: Network = LOCAL) -> Compared:
     """Sorting `rows` rows of both sides of a join, `octets` bytes each, and carrying `carried` of these from every row of one
     side to those behind it (sort_merge.sort_merge, all but the match)."""
-    sorting = sample_sort_cost(rows, bits, octets, parties, network)
-    if radix_is_sooner(rows, bits, octets, parties, network):
-        taken = radix_bits(bits)
-        planes = [decomposing_cost(rows, part, parties) for part in taken]
-        sorting = _sum([radix_cost(rows, sum(taken), octets, parties), *planes])
+    sorting = sorting_cost(rows, bits, octets, parties, network)
+    routed = [_routed(rows, carried, parties)] * 2
+    return _sum([sorting, _destined(rows, parties, 1), _arranged(rows, parties), *routed, _moved(rows, carried, parties)])
+
+
+def degrees_cost(rows: int, parties: int = 2) -> Compared:
+    """What moves where sorted rows learn the sizes of their groups (sort_merge.many_to_many)."""
+    return _sum([_destined(rows, parties, 1), _arranged(rows, parties), *(_routed(rows, width, parties) for width in (16, 24))])
+
+
+def copies_cost(rows: int, bound: int, octets: int, parties: int = 2) -> Compared:
+    """Copying rows of `octets` bytes by shared degrees into `bound` places (expand.copy_runs)."""
+    places, width = rows + 1 + bound, max(1, bound.bit_length())
+    spread = Compared((width - 1) * (width + 2) // 2 * places * (parties - 1), width * (width - 1) // 2 * places, width - 1)
+    return _sum([decomposing_cost(rows + 1, width, parties), spread, _destined(places, parties, 1), _arranged(places, parties),
+                 *[_routed(places, octets, parties)] * 2])
+
+
+def paired_cost(bound: int, octets: int, parties: int = 2) -> Compared:
+    """Moving copies of `octets` bytes to their partners (expand.expand)."""
+    return _moved(bound, octets, parties)
+
+
+def _arranged(rows: int, parties: int) -> Compared:
+    """A shared permutation to move rows by (expand.arrange)."""
     opened = Compared(place_bits(rows) * rows * (parties - 1), 0, 1)
-    routed = [_routed(rows, width, parties) for width in (8, carried, carried)]
-    return _sum([sorting, _destined(rows, parties, 1), opened, *routed, _moved(rows, carried, parties)])
+    return _sum([_routed(rows, 8, parties), opened])
 
 
 def _routed(rows: int, octets: int, parties: int) -> Compared:

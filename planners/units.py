@@ -1,6 +1,20 @@
-"""Bytes and seconds for people."""
+"""Bytes, seconds and lines for people."""
 
 from __future__ import annotations
+
+import textwrap
+
+TERMINAL = 120
+"""Columns of a line."""
+NARROWEST = 60
+"""Columns of a line's text, however deep it stands."""
+
+
+def wrapped(text: str, first: str, rest: str) -> list[str]:
+    """The text in lines, each after its indentation; words stay whole."""
+    width = max(TERMINAL, len(rest) + NARROWEST)
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=rest,
+                         break_long_words=False, break_on_hyphens=False)
 
 
 def size(count: int) -> str:

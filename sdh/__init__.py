@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from sdh.hub import Hub as Hub
     from sdh.hub import connect as connect
     from sdh.policy import Policy as Policy
+    from sdh.privacy import DP as DP
+    from sdh.privacy import PrivacyPolicy as PrivacyPolicy
     from sdh.result import Result as Result
 
 __version__ = "0.1.0"
-__all__ = ["Hub", "Policy", "Result", "Reveal", "SdhError", "connect", "errors"]
+__all__ = ["DP", "Hub", "Policy", "PrivacyPolicy", "Result", "Reveal", "SdhError", "connect", "errors"]
 
-_HOMES = {"Hub": "sdh.hub", "connect": "sdh.hub", "Policy": "sdh.policy", "Result": "sdh.result", "Reveal": "sdh.audit"}
+_HOMES = {"Hub": "sdh.hub", "connect": "sdh.hub", "Policy": "sdh.policy", "DP": "sdh.privacy",
+          "PrivacyPolicy": "sdh.privacy", "Result": "sdh.result", "Reveal": "sdh.audit"}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +32,11 @@ class Reveal:
 
     def __str__(self) -> str:
         return f"{self.what} -> {self.to} ({self.reason})"
+
+
+def reasons(reveals: Iterable[Reveal]) -> list[list[str]]:
+    """[reason, receiver] of all but sizes, which are announced before a run, in order."""
+    return sorted([one.reason, one.to] for one in reveals if one.reason != "slots")
 
 
 @dataclass(frozen=True, slots=True)

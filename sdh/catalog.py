@@ -58,6 +58,7 @@ class TableFacts:
 
     rows: the count under the owner's row-count policy: exact, or the ladder's step for 'padded' and 'hidden'.
     keys: unique keys (column names). snapshot: an id of the version these facts describe.
+    repeats: of other keys, the most rows that agree on one and have no NULL in it.
     """
 
     party: str
@@ -67,6 +68,7 @@ class TableFacts:
     rows: int
     keys: tuple[tuple[str, ...], ...] = ()
     snapshot: str = ""
+    repeats: tuple[tuple[tuple[str, ...], int], ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -78,6 +80,7 @@ class TableFacts:
             "columns": [[c.name, str(c.type), c.nullable] for c in self.columns],
             "facts": [[f.bits, f.bytes, f.low, f.high] for f in self.facts],
             "keys": [list(key) for key in self.keys],
+            "repeats": [[list(key), times] for key, times in self.repeats],
         }
 
 
@@ -87,6 +90,7 @@ def table_from_message(message: dict[str, Any]) -> TableFacts:
         columns=tuple(Column(name, parse_type(text), nullable) for name, text, nullable in message["columns"]),
         facts=tuple(Facts(*values) for values in message["facts"]),
         keys=tuple(tuple(key) for key in message["keys"]), snapshot=str(message["snapshot"]),
+        repeats=tuple((tuple(key), int(times)) for key, times in message["repeats"]),
     )
 
 

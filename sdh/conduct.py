@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sdh.audit import reasons
 from sdh.errors import DealerLost, PartyLost, PlanMismatch, ProtocolError
 from sdh.exchange import Exchange, perform
 from sdh.members import Members, known
@@ -166,6 +167,9 @@ def _outcome(members: Members, listener: Listener, answers: list[Event], placed:
     if len(sessions) != 1:
         raise ProtocolError("The parties' results are of different sessions.")
     session = sessions.pop()
+    for name, message in zip(placed.parties, messages, strict=True):
+        if message["revealed"] != reasons(plan.reveals):
+            raise ProtocolError(f"{name} revealed something else than EXPLAIN lists.", advice="Nothing was released.")
     context = bytes.fromhex(session)
     payloads = [unseal(answer.pieces, name, members.identity.key, context)
                 for name, answer in zip(placed.parties, answers, strict=True)]

@@ -112,8 +112,9 @@ class Dealer:
         try:
             dealt.stream.use()
             for item in dealt.items:
-                correction = dealt.stream.read(item.holder, item.address, item.correction_bytes)
-                dealt.links[item.holder].send_paced(item.address, correction)
+                for size in item.messages:
+                    correction = dealt.stream.read(item.holder, item.address, size)
+                    dealt.links[item.holder].send_paced(item.address, correction)
             _part(dealt.links)
         finally:
             dealt.close()

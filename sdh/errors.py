@@ -12,9 +12,12 @@
     │   └── WidthError           a value might not fit 63 bits on shares
     ├── PolicyError              what an owner did not grant
     │   ├── NotGranted
-    │   └── FloorUnsupported
+    │   ├── FloorUnsupported
+    │   ├── BudgetSpent          an owner's budget of epsilon and delta does not cover the question
+    │   └── LedgerBehind         an owner's ledger is not the one that the others have seen last
     ├── StoreError               an owner's store or what its owner declared
     │   ├── MissingStore, CorruptStore, LockedStore, UnsupportedStore
+    │   ├── CorruptLedger        a file that is no ledger, another's, or was changed
     │   ├── NameTaken            two parties, or a party and a public table, of one name
     │   ├── UnknownParty
     │   ├── BoundsViolated, KeyViolated, UnknownDeclaration
@@ -131,6 +134,14 @@ class FloorUnsupported(PolicyError):
     """A floor of contributors that SDH cannot yet count for this query."""
 
 
+class BudgetSpent(PolicyError):
+    """An owner's budget of epsilon and delta does not cover the question."""
+
+
+class LedgerBehind(PolicyError):
+    """An owner's ledger is not the one that the other owners have seen last."""
+
+
 class StoreError(SdhError):
     """An owner's store, or what its owner declared about it, is at fault."""
 
@@ -141,6 +152,10 @@ class MissingStore(StoreError):
 
 class CorruptStore(StoreError):
     """A file cannot be read as what its name says."""
+
+
+class CorruptLedger(StoreError):
+    """A file that is no ledger, another owner's, or was changed."""
 
 
 class LockedStore(StoreError):
@@ -164,11 +179,11 @@ class BoundsViolated(StoreError):
 
 
 class KeyViolated(StoreError):
-    """A declared key is not unique."""
+    """A declared key is not unique, or repeats more often than declared."""
 
 
 class UnknownDeclaration(StoreError):
-    """keys=, bounds= or a grant names a table or column that is not there."""
+    """keys=, bounds=, repeats= or a grant names a table or column that is not there."""
 
 
 class StaleFact(StoreError):
@@ -237,6 +252,10 @@ class Aborted(RuntimeFault):
 
 class InternalError(RuntimeFault):
     """A fault of SDH itself."""
+
+
+class NoiseDrowns(UserWarning):
+    """The noise of a differentially private answer is greater than most of its values. Nothing is wrong with the answer."""
 
 
 def memory_exceeded(name: str, during: str = "") -> MemoryExceeded:

@@ -40,6 +40,8 @@ def rich_table(result: Result) -> Table:
         number = kind.partition("(")[0] in NUMBERS
         table.add_column(Text(f"{name}\n").append(kind.lower(), style="dim not bold"),
                          justify="right" if number else "left", overflow="fold")
+    if result.intervals:
+        table.caption = ", ".join(f"{name}: ± {half:,} with 95%" for name, half in result.intervals.items())
     for row in result.texts():
         table.add_row(*(Text("NULL", style="dim") if value is None else Text(value) for value in row))
     return table

@@ -27,6 +27,7 @@ from sdh.values import params_of
 if TYPE_CHECKING:
     from sdh.planners.plan import Question
     from sdh.prepared import Prepared
+    from sdh.privacy import DP
     from sdh.result import Result
 
 Progress = Callable[[int, int, str], None]
@@ -72,11 +73,15 @@ class Hub:
     # --- parties and public tables ---
 
     def attach(self, name: str, store: object, policy: Policy | None = None,
-               keys: Mapping[str, Any] | None = None, bounds: Mapping[str, Any] | None = None) -> None:
+               keys: Mapping[str, Any] | None = None, bounds: Mapping[str, Any] | None = None,
+               repeats: Mapping[str, Any] | None = None, ledger: str | Path | None = None) -> None:
         """Start a node for the party `name` beside its store, and have it measured as its policy says.
 
         store: the path of a .duckdb, .parquet or .csv file or a folder of them, a dictionary of tables (pyarrow,
-        pandas, polars), or a DuckDB connection. Without a policy nothing is granted.
+        pandas, polars), or a DuckDB connection. Without a policy nothing is granted. keys: columns that are unique together,
+        {"accounts": [("id",)]}. repeats: of columns that are not, the most rows that agree on them, {"orders":
+        {("customer",): 20}}: with it a join of many rows with many has a public size. Both are published, and checked here.
+        ledger: the file in which a policy of differential privacy keeps its budgets, made where there is none.
         Raises NameTaken, StoreError and PartyLost (the node did not start).
         """
         with self._alone():
@@ -87,8 +92,9 @@ class Hub:
                 from sdh.connectors import stores
 
                 request = {"do": "attach", "source": stores.from_python(store, folder, name).to_message(),
-                           "policy": (policy or Policy.none()).to_message()}
-                request |= stores.declarations_to_message(keys, bounds)
+                           "policy": (policy or Policy.none()).to_message(),
+                           "ledger": None if ledger is None else str(Path(ledger).absolute())}
+                request |= stores.declarations_to_message(keys, bounds, repeats)
                 self._members.attach(name, process, folder, request)
             except BaseException:
                 self._members.discard(process, folder)
@@ -120,7 +126,8 @@ class Hub:
         name: 'patients', or 'medicine.patients'. parts: full names, ["north.patients", "south.patients"]. keys: columns that
         are unique over all parts, as in `attach`: [("id",)]. The owners cannot check that alone, so it is your word: where a
         join or GROUP BY on shares rests on it, it is proven there: two equal keys are an error (one bit, to the client) and
-        no wrong answer. No floor and no grant rests on it.
+        no wrong answer. No floor and no grant rests on it. What owners declare of all parts (keys=, repeats=) bounds how often a
+        key stands in all together.
         Every grant is asked of each part's owner, and every floor counts that owner's rows alone.
         Raises NameTaken, UnknownTable, UnknownColumn, TypeMismatch, UnknownDeclaration.
         """
@@ -148,19 +155,20 @@ class Hub:
     # --- questions ---
 
     def sql(self, text: str, params: Mapping[str, object] | None = None, timeout: float | None = None,
-            progress: Progress | None = None) -> Result:
+            progress: Progress | None = None, privacy: DP | None = None) -> Result:
         """Ask. SELECT, WITH, EXPLAIN [ANALYZE], DESCRIBE, SHOW TABLES; $name stands for a parameter.
 
-        timeout: seconds. progress(bytes sent, bytes planned, operator) is called some times a second.
+        timeout: seconds. progress(bytes sent, bytes planned, operator) is called some times a second. privacy: as a clause
+        WITH DIFFERENTIAL_PRIVACY of the outermost SELECT that aggregates; `explain` and `prepare` take it too.
         Raises QuestionError, PolicyError, DataError, PartyLost, DealerLost, DeadlinePassed, PlanMismatch, HubBusy.
         """
         with self._alone(), _pointing_at(text):
             from sdh import statements
 
             end = None if timeout is None else monotonic() + timeout
-            return statements.answer(self._members, self._question(text, params), end, progress)
+            return statements.answer(self._members, self._question(text, params, privacy), end, progress)
 
-    def explain(self, text: str, params: Mapping[str, object] | None = None) -> str:
+    def explain(self, text: str, params: Mapping[str, object] | None = None, privacy: DP | None = None) -> str:
         """The plan of a SELECT: what runs where, its cost, what it reveals to whom. Runs nothing: sizes are bounds.
 
         Raises QuestionError, PolicyError.
@@ -168,9 +176,10 @@ class Hub:
         with self._alone(), _pointing_at(text):
             from sdh import statements
 
-            return statements.bounded_plan(self._members.catalog, self._question(text, params)).explain()
+            return statements.bounded_plan(self._members.catalog, self._question(text, params, privacy)).explain()
 
-    def prepare(self, text: str, params: Mapping[str, object] | None = None, timeout: float | None = None) -> Prepared:
+    def prepare(self, text: str, params: Mapping[str, object] | None = None, timeout: float | None = None,
+                privacy: DP | None = None) -> Prepared:
         """A SELECT across owners with all done but its run: rows counted and pinned, randomness dealt to the dealer's disk.
 
         Encrypted, used once, removed afterwards: as many bytes as EXPLAIN says that the dealer sends. timeout: seconds.
@@ -181,7 +190,8 @@ class Hub:
             from sdh.prepared import Prepared
 
             end = None if timeout is None else monotonic() + timeout
-            return Prepared(self._members, self._alone, statements.prepared(self._members, self._question(text, params), end))
+            question = self._question(text, params, privacy)
+            return Prepared(self._members, self._alone, statements.prepared(self._members, question, end))
 
     def close(self) -> None:
         """End every process. A query that runs in another thread gets HubClosed."""
@@ -191,10 +201,10 @@ class Hub:
 
     # --- one at a time ---
 
-    def _question(self, text: str, params: Mapping[str, object] | None) -> Question:
+    def _question(self, text: str, params: Mapping[str, object] | None, privacy: DP | None = None) -> Question:
         from sdh.planners.plan import Question
 
-        return Question(text, self._members.identity.name, params_of(params), self._timezone)
+        return Question(text, self._members.identity.name, params_of(params), self._timezone, privacy)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Any
 from sdh.catalog import Catalog, catalog_from_message, padded
 from sdh.errors import ProtocolError, StaleFact
 from sdh.planners.plan import Fragment, Placed, Question
+from sdh.privacy import dp_from_message
 from sdh.session import Hello, Member, hash_parts, member_from_message
 
 UNSHARED = "Nothing was shared."
@@ -41,12 +42,15 @@ def order_from_message(message: dict[str, Any]) -> Order:
 
 def question_to_message(question: Question) -> dict[str, Any]:
     params = [[name, list(value) if isinstance(value, tuple) else value] for name, value in question.params]
-    return {"text": question.text, "client": question.client, "params": params, "timezone": question.timezone}
+    return {"text": question.text, "client": question.client, "params": params, "timezone": question.timezone,
+            "privacy": question.privacy and question.privacy.to_message()}
 
 
 def question_from_message(message: dict[str, Any]) -> Question:
     params = tuple((str(name), tuple(value) if isinstance(value, list) else value) for name, value in message["params"])
-    return Question(str(message["text"]), str(message["client"]), params, str(message["timezone"]))
+    privacy = message["privacy"]
+    return Question(str(message["text"]), str(message["client"]), params, str(message["timezone"]),
+                    None if privacy is None else dp_from_message(privacy))
 
 
 def question_digest(question: Question, catalog: Catalog) -> bytes:

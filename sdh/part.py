@@ -6,7 +6,8 @@
 4. Plan, step two; trace the dealing list; encode the own rows; sort them, place them in cuckoo tables. Whoever fails
    here fails before anything is shared. All work on clear data ends here.
 5. Exchange session digests: equal digests from all say that all are ready. The dealer compares them too.
-6. Run on shares; the result's share goes to the client, sealed to its key. The links end, the seeds are dropped.
+6. Run on shares; the result's share goes to the client, sealed to its key. The links end, the seeds are dropped. What a
+   differentially private answer costs is reserved before, and spent before it leaves (sdh/charging.py).
 
 `prepare` does steps 1 to 5, `run` the last. A prepared query keeps what `prepare` gave, its links too, in between.
 """
@@ -16,12 +17,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, assert_never
 
 from sdh import audit
+from sdh.charging import Charging
+from sdh.connectors.ledger import Peers
 from sdh.connectors.wire import Identity, Link, handshake
 from sdh.errors import PlanMismatch
 from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
@@ -37,6 +40,7 @@ from sdh.session import (
     Member,
     Nonces,
     commitment,
+    hash_parts,
     hello_from_message,
     local_digest,
     seal,
@@ -50,13 +54,14 @@ PROGRESS_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A question of one owner, answered: its result and the digest it is bound to. clear: as in Part."""
+    """A question answered, of one owner or as it was before: the result and the digest it is bound to. clear: as in Part."""
 
     order: Order
     plan: Plan
     digest: bytes
     payload: bytes
     clear: Mapping[str, float]
+    charging: Charging
 
     def close(self) -> None:
         """There are no seeds."""
@@ -78,6 +83,7 @@ class Together:
     inputs: Any
     planned: int
     clear: Mapping[str, float]
+    charging: Charging
 
     def close(self) -> None:
         """Erase the seeds."""
@@ -115,9 +121,12 @@ class Part:
     def run(self, ready: Ready) -> Answer:
         """Step 6, once."""
         match ready:
-            case Alone(order, _, digest, payload):
+            case Alone(order, _, digest, payload, _, charging):
+                with charging.reserved((), digest) as entries:
+                    charging.spend(entries, digest, payload)
                 self._enter(ready, {})
-                return {"session": digest.hex(), "cost": {}}, seal(payload, self.name, order.receiver.public, digest)
+                answer = {"session": digest.hex(), "cost": {}, "revealed": audit.reasons(ready.plan.reveals)}
+                return answer, seal(payload, self.name, order.receiver.public, digest)
             case Together():
                 return self._run(ready)
             case _:
@@ -190,13 +199,35 @@ class Part:
         nonce = self.nonces.draw()
         self.nonces.use([nonce])
         digest = local_digest(plan.digest, order.parties[0], order.receiver, nonce)
-        return Alone(order, plan, digest, to_stream(tables[0]), self.clear)
+        charging = self._charging(plan)
+        stored = charging.stored(())
+        if stored is not None:
+            return Alone(order, plan, digest, stored, self.clear, replace(charging, charges=()))
+        return Alone(order, plan, digest, to_stream(tables[0]), self.clear, charging)
+
+    def _charging(self, plan: Plan, known: Peers | None = None) -> Charging:
+        question = hash_parts(b"sdh charged", bytes.fromhex(plan.question_digest), self.holdings.version.encode())
+        return Charging(self.name, self.holdings.ledger, known or {}, plan.charges, question.hex())
+
+    def _again(self, order: Order, dealer: Member, plan: Plan, links: Mapping[int, Link], dealing_link: Link,
+               nonces: Sequence[bytes], charging: Charging, payload: bytes) -> Alone:
+        """What all owners answered before: the dealer deals nothing, and nothing is charged."""
+        from sdh.executors import dealing
+
+        listed = dealing.list_digest([])
+        digest = session_digest(plan.digest, order.parties, dealer, order.receiver, nonces, listed)
+        self._compare(order, links, dealing_link, digest, listed)
+        if order.parties[0].name == self.name:
+            dealing_link.send_message({"items": []})
+        self._part(links, dealing_link)
+        return Alone(order, plan, digest, payload, self.clear, replace(charging, charges=()))
 
     # --- several owners ---
 
     def _together(self, order: Order, dealer: Member, placed: Placed, tables: dict[int, Any],
-                  slots: dict[int, int]) -> Together:
+                  slots: dict[int, int]) -> Ready:
         self.turn.operator = "meeting the other parties"
+        known = {} if self.holdings.ledger is None else self.holdings.ledger.peers()
         links = self._meet(order.parties)
         dealing_link = self._connect(dealer, initiator=True)
         nonce = self.nonces.draw()
@@ -206,10 +237,14 @@ class Part:
         nonces = [*(hello.nonce for hello in hellos), dealing_link.receive("hello", NONCE)]
         self.nonces.use(nonces)
         plan = self._finish(placed, agreed_slots(placed, order.parties, hellos))
-        return self._agree(order, dealer, plan, tables, links, dealing_link, nonces)
+        charging = self._charging(plan, known)
+        stored = charging.stored(tuple(links.values()))
+        if stored is not None:
+            return self._again(order, dealer, plan, links, dealing_link, nonces, charging, stored)
+        return self._agree(order, dealer, plan, tables, links, dealing_link, nonces, charging)
 
     def _agree(self, order: Order, dealer: Member, plan: Plan, tables: dict[int, Any], links: Mapping[int, Link],
-               dealing_link: Link, nonces: Sequence[bytes]) -> Together:
+               dealing_link: Link, nonces: Sequence[bytes], charging: Charging) -> Together:
         self.ready()
         from sdh.executors import dealing, devices, secure
         from sdh.executors.runtime import Session
@@ -236,7 +271,7 @@ class Part:
         except BaseException:
             session.close()
             raise
-        return Together(order, plan, digest, links, dealing_link, session, inputs, planned.total.sent, self.clear)
+        return Together(order, plan, digest, links, dealing_link, session, inputs, planned.total.sent, self.clear, charging)
 
     def _run(self, ready: Together) -> Answer:
         from sdh.executors import secure
@@ -244,13 +279,15 @@ class Part:
         session, digest = ready.session, ready.digest
         self.turn.operator = "the run on shares"
         try:
-            with Reporter(session.meter, ready.planned, self.say):
-                payload = secure.run(ready.plan, session, ready.inputs)
+            with ready.charging.reserved(tuple(ready.links.values()), digest) as entries:
+                with Reporter(session.meter, ready.planned, self.say):
+                    payload = secure.run(ready.plan, session, ready.inputs)
+                ready.charging.spend(entries, digest, payload)
         finally:
             session.close()
         self._part(ready.links, ready.dealing_link)
         self._enter(ready, {label: spent.seconds for label, spent in session.meter.whole.items()})
-        answer = {"session": digest.hex(), "cost": told(session.meter)}
+        answer = {"session": digest.hex(), "cost": told(session.meter), "revealed": audit.reasons(session.revealed)}
         return answer, seal(payload, self.name, ready.order.receiver.public, digest)
 
     def _finish(self, placed: Placed, slots: Mapping[int, int]) -> Plan:

@@ -12,10 +12,16 @@ from enum import StrEnum
 from typing import Any
 
 from sdh.errors import UnknownDeclaration
+from sdh.privacy import PrivacyPolicy, privacy_from_message
 
 
 class Use(StrEnum):
-    """What the receiver may come to see of a column."""
+    """What the receiver may come to see of a column.
+
+    JOIN: which of the keys that it may know (its own, public, revealed) a column equals, and how often; PAYLOAD: the values
+    beside one of its own. COMPARE is asked for all that tells values apart: casts that round, divisors and operators that
+    may fail too. AGGREGATE: of distinct values too. RANK: which rows LIMIT leaves; what a result is sorted by comes with it.
+    """
 
     REVEAL = "REVEAL"
     JOIN = "JOIN"
@@ -48,12 +54,16 @@ FACTS = ("types", "measured")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """`uses` of `columns` (() = all) of `table` ('*' = all) to `receiver` ('*' = the client that asks)."""
+    """`uses` of `columns` (() = all) of `table` ('*' = all) to `receiver` ('*' = the client that asks).
+
+    party: whose table, where the grant says so; another's grant is refused when a store is attached.
+    """
 
     uses: tuple[Use, ...]
     table: str
     columns: tuple[str, ...]
     receiver: str
+    party: str = ""
 
     def covers(self, use: Use, table: str, column: str, receiver: str) -> bool:
         return (
@@ -70,7 +80,9 @@ class Policy:
 
     floor: least number of distinct contributors behind every released aggregate.
     unit: (table, column) pairs: the column that tells contributors apart; without one, each row is one.
-    rows: 'exact', 'padded' or 'hidden' row counts. facts: 'types' or 'measured'.
+    rows: 'exact', 'padded' or 'hidden' row counts; above a floor of 1 only those of whole tables are exact.
+    facts: 'types' or 'measured'.
+    privacy: the budgets and limits of DP; without one no use DP is granted.
     """
 
     grants: tuple[Grant, ...] = ()
@@ -78,6 +90,7 @@ class Policy:
     unit: tuple[tuple[str, str], ...] = ()
     rows: str = "padded"
     facts: str = "types"
+    privacy: PrivacyPolicy | None = None
 
     def __post_init__(self) -> None:
         if self.rows not in ROWS:
@@ -99,14 +112,14 @@ class Policy:
 
     @staticmethod
     def parse(text: str, *, floor: int = 10, unit: Mapping[str, str] | None = None, rows: str = "padded",
-              facts: str = "types") -> Policy:
+              facts: str = "types", privacy: PrivacyPolicy | None = None) -> Policy:
         """A policy from `GRANT use, ... ON [party.]table [(column, ...)] TO receiver; ...`.
 
         Raises UnknownDeclaration for anything else.
         """
         statements = [statement.strip() for statement in text.split(";") if statement.strip()]
         return Policy(tuple(_grant(statement) for statement in statements), floor, tuple(sorted((unit or {}).items())),
-                      rows, facts)
+                      rows, facts, privacy)
 
     def allows(self, use: Use, table: str, column: str, receiver: str) -> bool:
         """Whether `receiver` may come to see `column` by `use`. REVEAL includes every other use but DP."""
@@ -118,16 +131,19 @@ class Policy:
 
     def to_message(self) -> dict[str, Any]:
         return {
-            "grants": [[list(g.uses), g.table, list(g.columns), g.receiver] for g in self.grants],
+            "grants": [[list(g.uses), g.table, list(g.columns), g.receiver, g.party] for g in self.grants],
             "floor": self.floor, "unit": [list(pair) for pair in self.unit], "rows": self.rows, "facts": self.facts,
+            "privacy": self.privacy and self.privacy.to_message(),
         }
 
 
 def policy_from_message(message: dict[str, Any]) -> Policy:
-    grants = tuple(Grant(tuple(Use(use) for use in uses), table, tuple(columns), receiver)
-                   for uses, table, columns, receiver in message["grants"])
+    grants = tuple(Grant(tuple(Use(use) for use in uses), table, tuple(columns), receiver, party)
+                   for uses, table, columns, receiver, party in message["grants"])
     unit = tuple((str(table), str(column)) for table, column in message["unit"])
-    return Policy(grants, int(message["floor"]), unit, str(message["rows"]), str(message["facts"]))
+    privacy = message["privacy"]
+    return Policy(grants, int(message["floor"]), unit, str(message["rows"]), str(message["facts"]),
+                  None if privacy is None else privacy_from_message(privacy))
 
 
 _GRANT = re.compile(
@@ -144,7 +160,7 @@ def _grant(statement: str) -> Grant:
                                  advice="Write GRANT use, ... ON party.table (column, ...) TO receiver.")
     columns = tuple(name.strip().strip('"') for name in (found["columns"] or "").split(",") if name.strip() not in ("", "*"))
     uses = tuple(use for word in found["uses"].split(",") for use in _uses(word.strip().upper()))
-    return Grant(uses, found["table"], columns, found["receiver"])
+    return Grant(uses, found["table"], columns, found["receiver"], found["party"] or "")
 
 
 def _uses(word: str) -> tuple[Use, ...]:

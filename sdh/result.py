@@ -6,13 +6,17 @@ import html
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from sdh.audit import Reveal
+from sdh.noise_plot import Drawn, plot
 from sdh.planners.analyze import analyze
 from sdh.planners.costs import Spent
+from sdh.planners.noise_shown import Shown, shown
 from sdh.planners.plan import Plan
 from sdh.planners.units import size
 
@@ -127,6 +131,67 @@ class Result:
             raise ValueError("SHOW and DESCRIBE have no plan.")
         return f"{analyze(self.plan, self.cost.most, self.session)}\n\nMeasured: {self.cost}"
 
+    # --- noise ---
+
+    @property
+    def intervals(self) -> dict[str, int | Decimal]:
+        """By column, how far the noise is from 0 at most in 95% of answers, in the column's units: value - it to value + it.
+
+        Of the bounded value before noise: what bounds of a unit's part cut off is not in it, nor that rows were chosen by
+        their noisy values (HAVING, LIMIT). Columns that do not show one noisy number each, such as AVG, are absent; of several
+        columns of one name it is the widest.
+        """
+        found: dict[str, int | Decimal] = {}
+        for one in self._noisy:
+            name = self.columns[one.column]
+            found[name] = max(one.half_width, found.get(name, one.half_width))
+        return found
+
+    @property
+    def drowned(self) -> tuple[str, ...]:
+        """Columns of which more than half of the values are less than their interval: they could as well be 0."""
+        return tuple(self.columns[one.column] for one in self._noisy if _drowned(self._values(one), one.half_width))
+
+    @property
+    def warning(self) -> str:
+        """For people, where noise drowns columns; else ''."""
+        names = self.drowned
+        if not names:
+            return ""
+        widths = ", ".join(f"{name} ± {self.intervals[name]:,}" for name in names)
+        return (f"Most values are less than their noise, within 95%: {widths}. They could as well be 0: ask for fewer groups, "
+                "narrower bounds or more epsilon.")  # fmt: skip
+
+    def plot(self, path: str | Path | None = None) -> str:
+        """Noisy columns as SVG: each value with its interval, and how likely noise of which size is. Written to `path` too.
+
+        Raises ValueError where no column has an interval.
+        """
+        if not self._noisy:
+            raise ValueError("No column of this result has an interval.")
+        labels = self._labels()
+        text = plot([Drawn(self.columns[one.column], _rows(labels, self._values(one)), one) for one in self._noisy])
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    @property
+    def _noisy(self) -> tuple[Shown, ...]:
+        if self.plan is None:
+            return ()
+        placed = self.plan.placed
+        return shown(placed.top, len(placed.schema), len(placed.parties))
+
+    def _labels(self) -> list[str]:
+        """What tells rows apart: the columns that are no numbers of noise, nor computed from such."""
+        left_out = {one.column for one in self._noisy}
+        left_out |= {place for place, kind in enumerate(self.table.schema.types) if pa.types.is_floating(kind)}
+        named = [[cell for place, cell in enumerate(row) if place not in left_out] for row in self.texts()]
+        return [", ".join("NULL" if cell is None else cell for cell in row) for row in named]
+
+    def _values(self, one: Shown) -> list[Any]:
+        return self.table.column(one.column).to_pylist()
+
     def __len__(self) -> int:
         return self.table.num_rows
 
@@ -164,6 +229,15 @@ class Result:
         names = ['"' + name.replace('"', '""') + '"' for name in self.columns]
         return [(f"#{number}" if want == had else f"#{number}::{want}", name or '""')
                 for number, (want, had, name) in enumerate(zip(wanted, got, names, strict=True), start=1)]
+
+
+def _drowned(values: Sequence[Any], half: int | Decimal) -> bool:
+    known = [value for value in values if value is not None]
+    return sum(bool(abs(value) < half) for value in known) > len(known) / 2
+
+
+def _rows(labels: Sequence[str], values: Sequence[Any]) -> list[tuple[str, float]]:
+    return [(label, float(value)) for label, value in zip(labels, values, strict=True) if value is not None]
 
 
 def _cell(text: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import warnings
 from dataclasses import replace
 from time import monotonic
 
@@ -13,12 +14,12 @@ import pyarrow as pa
 from sdh.catalog import Catalog, TableFacts
 from sdh.conduct import Outcome, Progress, Ready, conduct, prepare, run
 from sdh.connectors import stores
-from sdh.errors import Cancelled, DeadlinePassed, UnknownTable, Unsupported
+from sdh.errors import Cancelled, DeadlinePassed, NoiseDrowns, UnknownTable, Unsupported
 from sdh.executors.local import run_local
 from sdh.executors.release import assemble
 from sdh.members import Members
 from sdh.parsers.parse import parse
-from sdh.parsers.syntax import Describe, Explain, Select, ShowTables, Table, Union
+from sdh.parsers.syntax import Describe, Explain, Select, SetOperation, ShowTables, Table
 from sdh.planners.plan import Placed, Plan, Question, finish, place
 from sdh.result import Result, cost_of
 from sdh.schema import Schema
@@ -29,7 +30,7 @@ _LEADING = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(EXPLAIN(?:\s+ANALYZE)?|DESC
 def answer(members: Members, question: Question, end: float | None, progress: Progress | None) -> Result:
     """`end`: the moment, by time.monotonic, at which the query's time is over."""
     match parse(question.text):
-        case Select() | Union():
+        case Select() | SetOperation():
             return select(members, question, end, progress)
         case Explain(analyze=True):
             done = select(members, inner(question), end, progress)
@@ -80,7 +81,10 @@ def released(outcome: Outcome, started: float) -> Result:
     """The rows that the parties' payloads hold. started: the moment, by time.monotonic, at which it was asked."""
     table = assemble(outcome.plan, outcome.payloads)
     cost = cost_of(monotonic() - started, outcome.costs, outcome.released)
-    return Result(table, outcome.plan, cost, outcome.plan.reveals, outcome.session)
+    result = Result(table, outcome.plan, cost, outcome.plan.reveals, outcome.session)
+    if result.drowned:
+        warnings.warn(NoiseDrowns(result.warning), stacklevel=5)   # at the caller of Hub.sql
+    return result
 
 
 def bounded_plan(catalog: Catalog, question: Question) -> Plan:
@@ -100,13 +104,12 @@ def inner(question: Question) -> Question:
 
 def table_of(catalog: Catalog, name: str) -> TableFacts:
     """The table of this full name, whatever its case. Raises UnknownTable."""
-    from difflib import get_close_matches
+    from sdh.planners.oracle import nearest_names
 
     tables = {table.full_name.lower(): table for table in catalog.named}
     if name.lower() in tables:
         return tables[name.lower()]
-    near = [tables[one].full_name for one in get_close_matches(name.lower(), tables, n=3)]
-    raise UnknownTable(f"There is no table {name!r}.", advice=f"Did you mean {' or '.join(near)}?" if near else "")
+    raise UnknownTable(f"There is no table {name!r}.", advice=nearest_names(name, (table.full_name for table in tables.values())))
 
 
 def left(end: float | None) -> float | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sdh.accounting import DELTAS, EPSILONS
 from sdh.catalog import Catalog, Party, check_federated
 from sdh.config import Share
-from sdh.errors import PlanMismatch, SdhError, StaleFact
+from sdh.errors import PlanMismatch, SdhError, StaleFact, UnknownDeclaration
 from sdh.order import UNSHARED
-from sdh.policy import policy_from_message
+from sdh.policy import Policy, policy_from_message
 from sdh.public import Public, measure, public_from_message
+
+if TYPE_CHECKING:
+    from sdh.connectors.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -23,6 +28,7 @@ class Holdings:
     share: Share
     party: Party | None = None
     public: dict[str, Public] = field(default_factory=dict)
+    ledger: Ledger | None = None
     _source: Any = None
     _snapshot: str = ""
     _connection: Any = None
@@ -32,10 +38,13 @@ class Holdings:
         """Open and measure the store. Raises StoreError."""
         from sdh.connectors import stores
 
+        policy = policy_from_message(message["policy"])
+        self.ledger = _ledger(message["ledger"], policy, self.name)
         self._source = stores.source_from_message(message["source"])
         self._snapshot = stores.snapshot(self._source)
-        self.party = stores.describe(self._source, self.name, policy_from_message(message["policy"]),
-                                     message["keys"], message["bounds"], connection=self.connection("UTC"))
+        self.party = stores.describe(self._source, self.name, policy,
+                                     message["keys"], message["bounds"], connection=self.connection("UTC"),
+                                     repeats=message["repeats"])
         return self.party
 
     def publish(self, message: dict[str, Any]) -> None:
@@ -65,6 +74,13 @@ class Holdings:
         if not held.issuperset(catalog.public):
             raise PlanMismatch(f"The catalog's public tables are not those of {self.name}.", advice=UNSHARED)
 
+    @property
+    def version(self) -> str:
+        """An id of the store's data that the owner's ledger can compare with that of another day; '' without a ledger."""
+        from sdh.connectors import stores
+
+        return "" if self.ledger is None else stores.snapshot(self._source, self.ledger.salt)
+
     def connection(self, timezone: str) -> Any:
         """The locked DuckDB connection for a client's time zone. Raises StoreError, StaleFact."""
         from sdh.connectors import stores
@@ -85,3 +101,20 @@ class Holdings:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _ledger(path: str | None, policy: Policy, name: str) -> Ledger | None:
+    """The owner's ledger, with the policy's budgets where it has none yet. Raises CorruptLedger, UnknownDeclaration."""
+    if policy.privacy is None:
+        return None
+    if path is None:
+        raise UnknownDeclaration(f"{name} has a policy of differential privacy and no ledger to keep its budgets in.",
+                                 advice="Give ledger=, the path of a file that stays.")
+    from sdh.connectors.ledger import Ledger
+
+    ledger = Ledger(Path(path), name)
+    set_before = {(space, receiver) for space, receiver, _, _ in ledger.budgets()}
+    for receiver, epsilon, delta in policy.privacy.budgets:
+        if (policy.privacy.space, receiver) not in set_before:
+            ledger.set_budget(policy.privacy.space, receiver, math.floor(epsilon * EPSILONS), math.floor(delta * DELTAS))
+    return ledger

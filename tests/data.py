@@ -105,6 +105,28 @@ def tables(parties: int, seed: int) -> dict[str, dict[str, pa.Table]]:
     return {party: {name: table(rows, hash_of(party, name, seed)) for name, rows in SIZES[party].items()} for party in names}
 
 
+PARTS = {"bank": ("north", 9), "shop": ("south", 13)}
+"""Tables and their rows, by party, whose id is unique over both; most of their rows have one k and one s."""
+
+
+def parts(seed: int) -> dict[str, dict[str, pa.Table]]:
+    """The tables of PARTS."""
+    found = {}
+    for place, (party, (name, rows)) in enumerate(PARTS.items()):
+        whole = table(rows, hash_of(party, name, seed))
+        columns: dict[str, list[object]] = {"id": [2 * i + place - 3 for i in range(rows)]}
+        columns |= {c: [most if i % 4 else None for i in range(rows - 2)] + whole[c].to_pylist()[-2:] for c, most in MOST.items()}
+        for column, values in columns.items():
+            at = whole.schema.get_field_index(column)
+            whole = whole.set_column(at, whole.schema.field(at), pa.array(values, whole.schema.field(at).type))
+        found[party] = {name: whole}
+    return found
+
+
+MOST = {"k": 7, "s": "MAIL"}
+"""What most rows of PARTS have."""
+
+
 def hash_of(*parts: object) -> int:
     return random.Random(repr(parts)).randrange(1 << 30)
 
@@ -125,4 +147,6 @@ def oracle(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
     connection.register("rows_", public_table())
     connection.execute("CREATE TABLE code AS FROM rows_")
     connection.execute("CREATE VIEW pooled AS FROM bank.accounts UNION ALL FROM shop.orders")
+    if all(name in data[party] for party, (name, _) in PARTS.items()):
+        connection.execute("CREATE VIEW ward AS FROM bank.north UNION ALL FROM shop.south")
     return connection

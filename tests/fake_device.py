@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from sdh.executors import runtime
-from sdh.executors.dealing import Correlation, Item, layout
+from sdh.executors.dealing import Correlation, Item, RowMasks, layout
 from sdh.executors.messages import Posted
 from sdh.executors.metering import Step
 from sdh.executors.runtime import Permutation, Session
@@ -55,12 +56,14 @@ class FakeSession(Session):
     def _shares(self, item: Item) -> list[list[Tensor]]:
         return [[blank(part.shape) for parts in layout(correlation) for part in parts] for correlation in item.group]
 
-    def _permutation(self, item: Item, correlation: Correlation) -> Permutation:
-        rows, count, width, total = correlation.rows, correlation.count, correlation.width, correlation.total
-        outs = blank((total, count)), blank((total, width), torch.uint8)
-        if self.rank == correlation.owner:
-            return Permutation(blank((total,)), None, None, *outs)
-        return Permutation(None, blank((rows, count)), blank((rows, width), torch.uint8), *outs)
+    def _permutation(self, item: Item) -> Permutation:
+        def masks(rows: int, group: Correlation) -> RowMasks:
+            return RowMasks(blank((rows, group.count)), blank((rows, group.width), torch.uint8))
+
+        rows, total = item.group[0].rows, item.group[0].total
+        if self.rank == item.holder:
+            return Permutation(item.group, blank((total,)), None, partial(masks, total))
+        return Permutation(item.group, None, partial(masks, rows), partial(masks, total))
 
     def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
         return blank((rows,))

@@ -21,7 +21,7 @@ LITERALS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table in FROM: party.table AS alias."""
+    """A table in FROM: party.table AS alias; a federated one is no party's."""
 
     party: str
     name: str
@@ -61,10 +61,10 @@ class Generator:
         return [Source(party, self.draw.choice(list(SIZES[party])), alias) for party, alias in zip(parties, "xyz", strict=False)]
 
     def origin(self, sources: list[Source]) -> str:
-        text = f"FROM {_table(sources[0])}"
+        text = f"FROM {table(sources[0])}"
         for i, source in enumerate(sources[1:], 1):
             text += self.draw.choice(
-                [f" JOIN {_table(source)} ON {self.join_condition(sources[:i], source)}"] * 5 + [f", {_table(source)}"]
+                [f" JOIN {table(source)} ON {self.join_condition(sources[:i], source)}"] * 5 + [f", {table(source)}"]
             )
         if self.draw.random() < 0.15:
             text += f" JOIN code ON code.code = {self.draw.choice(sources).alias}.n"
@@ -229,18 +229,18 @@ class Generator:
         if self.draw.random() < 0.5:
             return self.nested(first, second)
         a = first.alias
-        inner = f"SELECT {a}.k AS k, count(*) AS rows, sum({a}.n) AS total FROM {_table(first)} GROUP BY {a}.k"
+        inner = f"SELECT {a}.k AS k, count(*) AS rows, sum({a}.n) AS total FROM {table(first)} GROUP BY {a}.k"
         form = self.draw.choice(
             ["WITH w AS ({}) SELECT {} FROM w JOIN {} ON w.k = {}", "SELECT {1} FROM ({0}) AS w JOIN {2} ON w.k = {3}"]
         )
         what = self.draw.choice(
             ["sum(w.total)", "count(*), max(w.rows)", f"w.k, w.total, {second.alias}.n", f"sum(w.rows * {second.alias}.n)"]
         )
-        return form.format(inner, what, _table(second), f"{second.alias}.{self.draw.choice(['id', 'k'])}")
+        return form.format(inner, what, table(second), f"{second.alias}.{self.draw.choice(['id', 'k'])}")
 
     def nested(self, first: Source, second: Source) -> str:
         """Names that derived tables hide, repeat or leave out; one-row relations; many rows on both sides of a key."""
-        a, b, one, two = first.alias, second.alias, _table(first), _table(second)
+        a, b, one, two = first.alias, second.alias, table(first), table(second)
         narrow = self.draw.choice(["small", "rate", "n"])
         return self.draw.choice(
             [
@@ -263,7 +263,7 @@ class Generator:
         a = outer.alias
         kinds = ["filter"] * 4 + ["value"] * 3 + ["group", "having", "union", "factor", "joined", "joined", "equal"]
         kind = self.draw.choice(kinds)
-        origin = f"FROM {_table(outer)}"
+        origin = f"FROM {table(outer)}"
         match kind:
             case "filter":
                 wanted = f" {self.draw.choice(['AND', 'AND', 'OR'])} ".join(
@@ -278,35 +278,35 @@ class Generator:
                        f"{origin} GROUP BY {a}.b"
             case "having":
                 keyed = self.scalar(Source(outer.party, outer.name, a), inner, "n")
-                rows = f"{inner.alias}.n FROM {_table(inner)}"
-                having = f"sum({a}.small) > (SELECT min(y.n) FROM {_table(inner)}) OR {a}.n IN (SELECT {rows})"
+                rows = f"{inner.alias}.n FROM {table(inner)}"
+                having = f"sum({a}.small) > (SELECT min(y.n) FROM {table(inner)}) OR {a}.n IN (SELECT {rows})"
                 return f"SELECT {a}.n, count(*) AS rows, {keyed} AS v {origin} GROUP BY {a}.n HAVING {having}"
             case "joined":
                 on = self.draw.choice([f"{a}.id = z.id", f"{a}.k = z.id", f"{a}.id = z.k", f"{a}.k = z.k AND {a}.id < 9"])
                 asked = self.asked(self.draw.choice([outer, third]), inner)
                 more = self.draw.choice(["", f" AND {self.condition([outer, third])}", f" AND {self.asked(outer, inner)}"])
-                return f"SELECT {a}.id, z.n {origin} JOIN {_table(third)} ON {on} WHERE {asked}{more}"
+                return f"SELECT {a}.id, z.n {origin} JOIN {table(third)} ON {on} WHERE {asked}{more}"
             case "equal":
                 b = inner.alias
                 keys = f"{a}.id = {b}.id AND z.id = {b}.id AND {self.draw.choice([a, b, 'z'])}.id < {self.draw.randint(0, 20)}"
                 more = self.draw.choice(["", f" AND z.k = {a}.k", f" AND {self.condition([outer, third])}"])
-                return f"SELECT {a}.n, {b}.n, z.id {origin}, {_table(inner)}, {_table(third)} WHERE {keys}{more}"
+                return f"SELECT {a}.n, {b}.n, z.id {origin}, {table(inner)}, {table(third)} WHERE {keys}{more}"
             case "union":
                 word = self.draw.choice(["UNION ALL", "UNION ALL", "UNION"])
                 name, other = self.draw.choice([("id", "k"), ("n", "money"), ("s", "s"), ("d", "d"), ("small", "big")])
-                whole = f"SELECT {a}.{name} AS v {origin} {word} SELECT {inner.alias}.{other} FROM {_table(inner)}"
+                whole = f"SELECT {a}.{name} AS v {origin} {word} SELECT {inner.alias}.{other} FROM {table(inner)}"
                 return self.draw.choice([whole, f"SELECT count(v), min(v) FROM ({whole}) w", f"{whole} ORDER BY v"])
             case _:
                 b = inner.alias
                 branches = [f"{a}.id = {b}.id AND {self.condition([outer])} AND {self.condition([inner])}" for _ in range(2)]
-                return f"SELECT {a}.id, {b}.n {origin}, {_table(inner)} WHERE ({branches[0]}) OR ({branches[1]})"
+                return f"SELECT {a}.id, {b}.n {origin}, {table(inner)} WHERE ({branches[0]}) OR ({branches[1]})"
 
     def asked(self, outer: Source, inner: Source) -> str:
         """EXISTS, IN, ANY or ALL."""
         family = self.draw.choice(["number", "number", "text", "day"])
         names = [c.name for c in COLUMNS if c.family == family]
         x, y = f"{outer.alias}.{self.draw.choice(names)}", f"{inner.alias}.{self.draw.choice(names)}"
-        rows = f"FROM {_table(inner)}{self.correlated(outer, inner)}"
+        rows = f"FROM {table(inner)}{self.correlated(outer, inner)}"
         return self.draw.choice(
             [
                 f"EXISTS (SELECT * {rows})",
@@ -330,10 +330,10 @@ class Generator:
             call = self.draw.choice([call, "count(*)", f"count({b}.n)", f"sum({b}.n)", f"count(*) + max({b}.n)"])
         return self.draw.choice(
             [
-                f"(SELECT {call} FROM {_table(inner)})",
-                f"(SELECT {call} FROM {_table(inner)} WHERE {equal})",
-                f"(SELECT {call} FROM {_table(inner)} WHERE {equal} AND {self.condition([inner])})",
-                f"(SELECT {y or b + '.n'} FROM {_table(inner)} WHERE {b}.id = {outer.alias}.{own})",
+                f"(SELECT {call} FROM {table(inner)})",
+                f"(SELECT {call} FROM {table(inner)} WHERE {equal})",
+                f"(SELECT {call} FROM {table(inner)} WHERE {equal} AND {self.condition([inner])})",
+                f"(SELECT {y or b + '.n'} FROM {table(inner)} WHERE {b}.id = {outer.alias}.{own})",
             ]
         )
 
@@ -359,8 +359,8 @@ class Generator:
         return f" ORDER BY {', '.join(keys)}"
 
 
-def _table(source: Source) -> str:
-    return f"{source.party}.{source.name} {source.alias}"
+def table(source: Source) -> str:
+    return f"{source.party}.{source.name} {source.alias}" if source.party else f"{source.name} {source.alias}"
 
 
 def nestings(seed: int, count: int, parties: int) -> list[str]:

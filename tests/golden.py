@@ -64,6 +64,11 @@ QUERIES = {
     "OR (y.id = x.id AND x.n BETWEEN 6 AND 100 AND y.s IN ('ab', 'MAIL'))",
     "equated": "SELECT x.id, z.n FROM bank.accounts x, shop.orders y, bank.branches z WHERE x.id = y.id AND z.id = y.id "
     "AND x.id < 9 AND EXISTS (SELECT 1 FROM bank.accounts w WHERE w.k = y.id AND w.n IS NOT NULL) ORDER BY x.id",
+    "common": "WITH w AS (SELECT x.k AS k, x.s AS s, sum(x.n * y.n) AS t, avg(y.n + x.n) AS m FROM bank.accounts x "
+    "JOIN shop.orders y ON x.id = y.id GROUP BY x.k, x.s) "
+    "SELECT w.k, w.t, w.m FROM w WHERE w.t >= (SELECT min(t) FROM w) ORDER BY 1, 2",
+    "alike": "SELECT x.id, y.n, z.n AS other FROM bank.accounts x JOIN shop.orders y ON x.k = y.id "
+    "JOIN shop.orders z ON z.id = x.id ORDER BY x.id",
     "derived": "WITH w AS (SELECT k, sum(n) AS total FROM shop.orders GROUP BY k) "
     "SELECT sum(w.total * x.n) AS v FROM w JOIN bank.accounts x ON x.id = w.k WHERE w.total > x.n",
 }

@@ -13,14 +13,16 @@ import duckdb
 from sdh.catalog import Catalog, Facts, Party, TableFacts
 from sdh.executors import runtime, secure
 from sdh.planners import join_ways
-from sdh.planners.physical import Align, NestedLoop, Node, SortMerge, inputs
+from sdh.planners.physical import Align, Expand, Lookup, NestedLoop, Node, SortMerge, inputs
 from sdh.planners.plan import Plan, Question, finish, place
 from sdh.policy import Policy
 from sdh.schema import Column, parse_type
 
-TABLE = {"id": ("INTEGER", 8, 0), "k": ("BIGINT", 8, 0), "n": ("INTEGER", 14, 0), "m": ("DECIMAL(9,2)", 20, 0),
-         "s": ("VARCHAR", None, 24), "d": ("DATE", 15, 0), "b": ("BOOLEAN", 1, 0)}
-"""By column: type, bits, bytes. id is unique; the others repeat and have NULLs."""
+TABLE = {"id": ("INTEGER", 7, 0, 0), "k": ("BIGINT", 4, 0, 0), "n": ("INTEGER", 14, 0, None), "m": ("DECIMAL(9,2)", 20, 0, None),
+         "s": ("VARCHAR", None, 24, None), "d": ("DATE", 15, 0, None), "b": ("BOOLEAN", 1, 0, None)}
+"""By column: type, bits, bytes, least value. id is unique; the others repeat and have NULLs."""
+REPEATED = (("k",), ("m",), ("s",), ("m", "d"))
+"""Keys of which it is declared how often they repeat: as often as they do."""
 NAMES = ("bank", "shop", "mill")
 WAYS: dict[str, type] = {"nested_loop": NestedLoop, "align": Align, "sort_merge": SortMerge}
 
@@ -43,13 +45,28 @@ def data(parties: int, rows: tuple[int, ...]) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def planned(sql: str, way: str, parties: int, rows: list[int], policy: str) -> Plan:
-    """The plan of a query over these tables; fragments are padded by 2 rows where counts are not exact."""
+def repeats(connection: duckdb.DuckDBPyConnection, party: str, fewer: int = 0) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """How often the keys of REPEATED do, or less."""
+    found = []
+    for key in REPEATED:
+        names, present = ", ".join(key), " AND ".join(f"{name} IS NOT NULL" for name in key)
+        sql = f"SELECT max(c) FROM (SELECT count(*) c FROM {party}.t WHERE {present} GROUP BY {names})"
+        [[most]] = connection.execute(sql).fetchall()
+        found.append((key, max((most or 1) - fewer, 2)))
+    return tuple(found)
+
+
+def planned(sql: str, way: str, parties: int, rows: list[int], policy: str, fewer: int = 0) -> Plan:
+    """The plan of a query over these tables; fragments are padded by 2 rows where counts are not exact.
+
+    fewer: keys are declared to repeat so much less than they do.
+    """
     columns = tuple(Column(name, parse_type(kind), name != "id") for name, (kind, *_) in TABLE.items())
-    facts = tuple(Facts(bits=bits, bytes=width or None) for _, bits, width in TABLE.values())
-    owned = tuple(Party(name, (TableFacts(name, "t", columns, facts, 64, (("id",),), "1"),), Policy.open(rows=policy))
-                  for name in NAMES[:parties])
+    facts = tuple(Facts(bits, width or None, low, None if low is None or bits is None else (1 << bits) - 1)
+                  for _, bits, width, low in TABLE.values())
     connection = data(parties, tuple(rows))
+    owned = tuple(Party(name, (TableFacts(name, "t", columns, facts, 64, (("id",),), "1", repeats(connection, name, fewer)),),
+                        Policy.open(rows=policy)) for name in NAMES[:parties])
     with only(way):
         placed = place(Question(sql, "analyst"), Catalog(owned, ()))
         counts = [len(connection.sql(fragment.sql).fetchall()) for fragment in placed.fragments]
@@ -62,21 +79,26 @@ def only(way: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if way != "nested_loop":
             stack.enter_context(patch.object(join_ways, "MOST_PAIRS", -1))
-        if way != "align":
-            stack.enter_context(patch.object(join_ways, "_align", lambda *_: iter(())))
-        if way != "sort_merge":
-            stack.enter_context(patch.object(join_ways, "_sort_merge", lambda *_: iter(())))
+        align = join_ways._align
+
+        def aligned(*sides: Any) -> Iterator[Any]:
+            return (one for one in align(*sides) if way == ("align" if one[0].repeats == 1 else "expand"))
+
+        stack.enter_context(patch.object(join_ways, "_align", aligned))
+        for other, function in (("sort_merge", "_sort_merge"), ("sorted_expand", "_expand"), ("lookup", "_lookup")):
+            if way not in (other, *(("expand", "sorted_expand") if other == "sort_merge" else ())):
+                stack.enter_context(patch.object(join_ways, function, lambda *_: iter(())))
         yield
 
 
 def joins(node: Node) -> list[Node]:
-    found = [node] if isinstance(node, tuple(WAYS.values())) else []
+    found = [node] if isinstance(node, NestedLoop | Align | SortMerge | Lookup | Expand) else []
     return [*found, *(one for part in inputs(node) for one in joins(part))]
 
 
-def asked(session: runtime.Session, sql: str, way: str, rows: list[int], policy: str) -> str:
+def asked(session: runtime.Session, sql: str, way: str, rows: list[int], policy: str, fewer: int = 0) -> str:
     """This party's payload for the client, as hexadecimal text."""
-    plan = planned(sql, way, session.count, rows, policy)
+    plan = planned(sql, way, session.count, rows, policy, fewer)
     party = plan.placed.parties[session.rank]
     if session.tracing:
         return _run(plan, session, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from sdh.executors import align as align_module
 from sdh.executors import arithmetic, bits, compare, divide, permute, scan, shares
 from sdh.executors.bits import Bits
 from sdh.executors.runtime import Session
+from sdh.planners import protocol_costs
 
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
 
@@ -221,6 +223,12 @@ def joins(session: Session, probes: int, builds: int, words: int, probe_rank: in
     for shared, column in zip(found, [*columns, torch.from_numpy(valid.astype(np.int64))], strict=True):
         padded = torch.cat([column, torch.zeros(1, dtype=torch.int64)])
         same(session, shared, padded[torch.where(hit < 0, builds, hit)], "align payload")
+
+
+def in_parts(session: Session, program: str, **sizes: Any) -> None:
+    """Another program, with columns that move one by one, and candidates that are fetched and selected in parts."""
+    with patch.multiple(protocol_costs, GROUP=1, FETCHED=0, SLICE=64):
+        (joins if program == "joins" else moves)(session, **sizes)
 
 
 def _clear(session: Session, rank: int, key: list[Any], usable: Any) -> tuple[Any, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sdh
 from sdh.planners.physical import Align
 from sdh.planners.plan import Plan
 from tests.compare import difference
 from tests.data import oracle, tables
-from tests.fuzz import open_hub
+from tests.fuzz import OTHERWISE
+from tests.programs import otherwise
 from tests.test_planner import nodes
 
 SEED, PARTIES = 5, 3
@@ -19,8 +21,11 @@ QUERY = (
 def test_a_build_side_whose_validity_is_on_shares() -> None:
     connection = oracle(tables(PARTIES, SEED))
     two = "SELECT count(*) FROM bank.accounts x JOIN shop.orders y ON x.k = y.id"
-    with open_hub(PARTIES, SEED, "padded") as hub:
-        result = hub.sql(QUERY)
+    otherwise.install()
+    with sdh.connect(programs=OTHERWISE) as hub:
+        for party, found in tables(PARTIES, SEED).items():
+            hub.attach(party, dict(found), policy=sdh.Policy.open(), keys={name: [("id",)] for name in found})
+        result = hub.sql(f"{QUERY} -- plan: Align")
         expected = connection.sql(QUERY).to_arrow_table()
         assert not difference(result.arrow(), expected, ordered=False)
         assert connection.sql(two).fetchall()[0][0] > expected.num_rows, "some rows find no partner further on"

@@ -27,6 +27,8 @@ import sdh
 from sdh import cli, demo, errors, formats
 from sdh.audit import Reveal
 from sdh.policy import Policy
+from sdh.policy_file import policy_of
+from sdh.privacy import DP
 from sdh.progress import Meter, line
 from sdh.result import Cost, Result
 
@@ -41,10 +43,13 @@ class PlainHub:
     def __init__(self) -> None:
         self.connection = duckdb.connect()
         self.attached: dict[str, tuple[object, Policy | None, Any]] = {}
+        self.repeats: dict[str, Any] = {}
+        self.ledgers: dict[str, Any] = {}
         self.published: dict[str, object] = {}
         self.asked: list[tuple[str, Any, float | None]] = []
         self.failure: BaseException | None = None
         self.closed = False
+        self.privacy: DP | None = None
 
     def __enter__(self) -> PlainHub:
         return self
@@ -52,23 +57,28 @@ class PlainHub:
     def __exit__(self, *fault: object) -> None:
         self.closed = True
 
-    def attach(self, name: str, store: object, policy: Policy | None = None, keys: Any = None) -> None:
+    def attach(self, name: str, store: object, policy: Policy | None = None, keys: Any = None, repeats: Any = None,
+               ledger: Any = None) -> None:
         if self.failure is not None and name == "broken":
             raise self.failure
         self.attached[name] = (store, policy, keys)
+        self.repeats[name] = repeats
+        self.ledgers[name] = ledger
 
     def publish(self, name: str, table: object) -> None:
         self.published[name] = table
 
-    def sql(self, text: str, params: Any = None, timeout: float | None = None, progress: Any = None) -> Result:
+    def sql(self, text: str, params: Any = None, timeout: float | None = None, progress: Any = None,
+            privacy: DP | None = None) -> Result:
         self.asked.append((text, params, timeout))
+        self.privacy = privacy
         if self.failure is not None:
             raise self.failure
         progress(50, 100, "align")
         table = self.connection.sql(text, params=params or None).to_arrow_table()
         return Result(table, None, Cost(1.5, {"bank": 2000}), (Reveal("result", "the rows", "analyst"),))
 
-    def explain(self, text: str, params: Any = None) -> str:
+    def explain(self, text: str, params: Any = None, privacy: DP | None = None) -> str:
         return f"plan of {text}"
 
 
@@ -161,12 +171,15 @@ def test_options_reach_the_hub(run: Run, hub: PlainHub, tmp_path: Path) -> None:
     code, out, _ = run(
         "query", "-", "--party", "bank=b.duckdb", "--party", "shop=s.parquet", "--policy", "bank=open",
         "--policy", f"shop={tmp_path}/shop.policy", "--public", "nation=n.csv", "--key", "bank.accounts=id",
-        "--key", "bank.accounts=a,b", "--param", "low=3", "--timeout", "7.5", "-f", "csv", stdin="SELECT $low AS x")
+        "--key", "bank.accounts=a,b", "--repeats", "shop.orders=customer:20", "--repeats", "shop.orders=a, b:3",
+        "--ledger", "shop=own.ledger", "--param", "low=3", "--timeout", "7.5", "-f", "csv", stdin="SELECT $low AS x")
     assert (code, out) == (0, "x\n3\n")
     assert hub.attached["bank"] == ("b.duckdb", Policy.open(), {"accounts": [("id",), ("a", "b")]})
     _, policy, keys = hub.attached["shop"]
     assert policy == Policy.parse(grant, floor=3, rows="exact")
     assert keys is None
+    assert hub.repeats == {"bank": None, "shop": {"orders": {("customer",): 20, ("a", "b"): 3}}}
+    assert hub.ledgers == {"bank": None, "shop": "own.ledger"}
     assert hub.published == {"nation": "n.csv"}
     assert hub.asked == [("SELECT $low AS x", {"low": 3}, 7.5)]
     assert hub.closed
@@ -195,7 +208,9 @@ def test_explain_runs_nothing(run: Run, hub: PlainHub) -> None:
     ["query"], ["query", "SELECT 1", "--nope"], ["query", "SELECT 1", "--party", "bank"],
     ["query", "SELECT 1", "--party", "a=x", "--party", "a=y"], ["query", "SELECT 1", "--policy", "bank=open"],
     ["query", "SELECT 1", "--party", "a=x", "--policy", "a=/no/such/file"], ["query", "SELECT 1", "--key", "x=y"],
-    ["query", "SELECT 1", "--key", "a.t=x"], ["nonsense"],
+    ["query", "SELECT 1", "--key", "a.t=x"], ["query", "SELECT 1", "--repeats", "a.t=x:3"], ["nonsense"],
+    ["query", "SELECT 1", "--party", "a=x", "--repeats", "a.t=x"],
+    ["query", "SELECT 1", "--party", "a=x", "--repeats", "a.t=x:y"],
 ])
 def test_usage(run: Run, arguments: list[str]) -> None:
     code, out, err = run(*arguments)
@@ -240,6 +255,35 @@ def test_a_bad_policy_file_is_the_owners_error(run: Run, tmp_path: Path) -> None
     code, _, err = run("query", "SELECT 1", "--party", "bank=x", "--policy", f"bank={tmp_path}/p")
     assert code == 1
     assert "EVERYTHING" in err
+
+
+PRIVATE = """
+SET unit.visits = patient; SET budget.analyst = 1, 1e-6; SET BUDGET.* = 3, 1e-5;   -- in all; ever
+SET epsilon = 0.5; SET delta = 1e-8; SET bounds.visits.cost = 0, 200.50; SET max_groups = 2; SET max_rows = 5; SET floor = 3;
+SET public.visits.city = 'Bern', 'St. Gallen; and -- ''all''', NULL, 7; SET least_units = 10;
+SET space = patients; SET rows = hidden;
+GRANT DP ON visits TO analyst;
+"""
+
+
+def test_a_policy_file_sets_differential_privacy() -> None:
+    cities = ("Bern", "St. Gallen; and -- 'all'", None, 7)
+    privacy = sdh.PrivacyPolicy.of(
+        budgets={"analyst": (1, "1e-6"), "*": (3, "1e-5")}, epsilon="0.5", delta="1e-8", groups=2, rows=5, least_units=10,
+        bounds={"visits.cost": (0, "200.5")}, public={"visits.city": cities}, space="patients")  # fmt: skip
+    assert policy_of(PRIVATE) == Policy.parse("GRANT DP ON visits TO analyst", floor=3, unit={"visits": "patient"}, rows="hidden",
+                                              privacy=privacy)  # fmt: skip
+    assert policy_of("").privacy is None
+
+
+@pytest.mark.parametrize("wrong", [
+    "SET rows = 5", "SET max_groups = many", "SET bounds.visits.cost = 0", "SET bounds.cost = 0, 1", "SET epsilon = lots",
+    "SET budget = 1, 2", "SET nope = 1", "SET floor", "SET public.visits.city = 'Bern", "SET unit.visits = a, b",
+    "SET epsilon = 0",
+])
+def test_a_setting_that_makes_no_sense_is_refused(wrong: str) -> None:
+    with pytest.raises(errors.UnknownDeclaration):
+        policy_of(wrong)
 
 
 # Progress

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from sdh.catalog import Catalog, Party, TableFacts, padded
+from sdh.catalog import Catalog, Facts, Party, TableFacts, padded
 from sdh.executors import compare, divide, runtime, secure, slices
 from sdh.planners import protocol_costs
 from sdh.planners.comparing import LOCAL
 from sdh.planners.costs import Cost, Machine, nanoseconds, operator_costs, payload_bytes, tree_cost
 from sdh.planners.plan import Plan, Question, finish, place
 from sdh.policy import Policy
+from tests.join_ways_programs import only
 from tests.test_planner import COLUMNS, JOIN, MEASURED, OPEN
 
 QUERIES = {
@@ -58,6 +59,11 @@ QUERIES = {
     "key of a join": "SELECT b.y FROM bank.accounts a JOIN shop.orders o ON a.x = o.id JOIN bank.accounts b ON o.x + a.y = b.id",
     "repeated key": "SELECT a.x, o.s FROM bank.accounts a LEFT JOIN shop.orders o ON a.id = o.x",
     "wide": f"SELECT count(*) {JOIN} AND a.f < o.f",
+    "late": f"SELECT a.s, a.money, a.d, a.y, o.s {JOIN} ORDER BY o.x LIMIT 5",
+    "late and missing": "SELECT a.s, a.y, o.s, o.money, o.d FROM bank.accounts a LEFT JOIN shop.orders o ON a.x = o.id "
+    "ORDER BY a.id, o.x LIMIT 100",
+    "late by group": "SELECT a.id, a.s, a.y, a.money, sum(o.y) AS t FROM bank.accounts a JOIN shop.orders o ON a.id = o.x "
+    "GROUP BY a.id, a.s, a.y, a.money ORDER BY t DESC LIMIT 3",
 }
 SIZES = ((20, 33), (padded(1000), padded(1000)), (70_000, 9000))
 
@@ -105,6 +111,30 @@ def test_predicted_costs_of_three_parties(rows: str) -> None:
                  "SELECT a.s, sum(b.x * c.x) FROM bank.t a JOIN shop.t b ON a.id = b.id, mill.t c WHERE c.id = a.id GROUP BY a.s",
                  "SELECT sum(a.x), max(c.y) FROM bank.t a, mill.t c"):
         check(planned(text, (1500, 900, 40), Catalog(parties, ())))
+
+
+REPEATING = Catalog(tuple(
+    Party(name, (TableFacts(name, "t", COLUMNS, (Facts(low=0, high=200), Facts(low=0, high=150), *MEASURED[2:]), 4096, (("id",),),
+                            "1", ((("x",), times), (("s",), 3))),), Policy.open(rows=rows))
+    for name, times, rows in (("bank", 5, "padded"), ("shop", 4, "exact"), ("mill", 4, "padded"))), ())
+WAYS = {
+    "expand": "SELECT a.s, b.y, b.b FROM bank.t a JOIN shop.t b ON a.x = b.x AND a.y < b.y",
+    "expand sums": "SELECT a.x, sum(b.y), count(*) FROM bank.t a JOIN shop.t b ON a.x = b.x AND a.s = b.s GROUP BY a.x",
+    "sorted_expand": "SELECT a.s, b.y, b.b FROM bank.t a JOIN shop.t b ON a.x = b.x AND a.y < b.y",
+    "sorted_expand texts": "SELECT b.id, a.b FROM bank.t a JOIN shop.t b ON a.s = b.s",
+    "sorted_expand computed": "SELECT b.id, a.b FROM bank.t a JOIN shop.t b ON a.x + a.id - a.id = b.x",
+    "lookup": "SELECT a.s, b.y, b.b, b.s FROM bank.t a LEFT JOIN shop.t b ON a.x = b.id AND a.y < b.y",
+    "lookup semi": "SELECT a.s FROM bank.t a WHERE a.x IN (SELECT x FROM shop.t)",
+    "lookup computed": "SELECT a.y, b.money, b.d FROM bank.t a JOIN shop.t b ON a.x + 1 = b.id",
+    "lookup three": "SELECT c.y FROM bank.t a JOIN shop.t b ON a.x = b.id JOIN mill.t c ON b.x = c.id",
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_predicted_costs_of_joins_of_one_way(name: str) -> None:
+    for sizes in ((20, 33, 9), (1500, 900, 700), (30_000, 200, 150)):
+        with only(name.split()[0]):
+            check(planned(WAYS[name], sizes, REPEATING))
 
 
 def test_chunks_are_those_of_the_executors() -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import sdh
 from sdh.planners.determined import determined
 from sdh.planners.expressions import Apply, Expression, Field, Ref
-from sdh.planners.logical import Aggregate, Filter, Join, Node, Project, Scan, fields
+from sdh.planners.logical import Aggregate, Filter, Join, Node, Project, Reused, Scan, fields
 from sdh.schema import BIGINT, BOOLEAN, DOUBLE, INTEGER
 from tests.compare import difference
 from tests.test_planner import OPEN
@@ -66,6 +66,13 @@ def test_of_groups() -> None:
     assert pairs(Aggregate(inner, (group,), ())) == []
     both = (group, (Field(32, "", BIGINT, False), Ref(fields(inner)[0])))
     assert ([32], [31, 32]) in pairs(Aggregate(inner, both, ()))
+
+
+def test_two_uses_of_a_common_table_determine_nothing_of_each_other() -> None:
+    whole = scan(0, 1)
+    uses = [tuple((Field(f.number + add, f.name, f.type, f.nullable), f) for f in fields(whole)) for add in (50, 60)]
+    joined = Join("INNER", Reused(9, whole, uses[0]), Reused(9, whole, uses[1]), None)
+    assert pairs(joined) == [([51], [51, 52, 53, 54]), ([61], [61, 62, 63, 64])]
 
 
 def test_groups_of_a_determined_column_are_duckdbs() -> None:

@@ -41,7 +41,8 @@ ASKED = {
     "pairs": "SELECT count(*) FROM quick.t a, slow.t b WHERE a.x < b.x",
 }
 LOCAL = "SELECT count(*) FROM slow.t"
-SAID = {"id", "sizes", "say", "end", "slots", "digest", "done", "planned", "label", "session", "cost", "party"}
+SAID = {"id", "sizes", "say", "end", "slots", "digest", "done", "planned", "label", "session", "cost", "revealed",
+        "party"}
 """Keys of a node's messages."""
 
 

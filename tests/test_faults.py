@@ -107,6 +107,12 @@ def all_gone(pids: list[int], seconds: float = 2.0) -> bool:
     return True
 
 
+def test_a_party_that_revealed_more_than_the_plan_lists_is_named(hub: Hub) -> None:
+    """Every answer to every query of every suite is held against EXPLAIN's list."""
+    with pytest.raises(errors.ProtocolError, match="bank revealed something else than EXPLAIN lists"):
+        ask(hub, "reveal bank")
+
+
 # --- processes that end ----------------------------------------------------------------------------
 
 

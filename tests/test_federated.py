@@ -139,6 +139,12 @@ FEDERATED = {
     "filtered aggregates": "SELECT sum(id) FILTER (WHERE alive), count(*) FILTER (WHERE ward = 1), "
     "count(name) FILTER (WHERE id > 2) FROM patients",
     "extremes of DOUBLE": "SELECT min(weight), max(weight) FROM patients",
+    "extremes of texts": "SELECT min(name), max(name), max(name) FILTER (WHERE alive), min(name) FILTER (WHERE id > 1000) "
+    "FROM land.patients",
+    "extremes of texts by a few": "SELECT ward, min(name), max(upper(name)), bool_and(alive), bool_or(alive) FROM patients "
+    "GROUP BY ward",
+    "grouped by a DOUBLE": "SELECT weight, count(*), max(name) FROM land.patients GROUP BY weight ORDER BY weight DESC",
+    "truths": "SELECT bool_and(alive), bool_or(alive), min(alive), max(alive), count_if(alive) FROM land.patients",
     "having": "SELECT sum(cost) AS total FROM patients HAVING count(*) > 3",
     "grouped by a BOOLEAN": "SELECT alive, count(*), sum(cost), min(id) FROM patients GROUP BY alive",
     "grouped by a few": "SELECT ward, count(*), sum(id), avg(cost), max(born) FROM land.patients GROUP BY ward",
@@ -239,7 +245,8 @@ def test_an_error_in_one_input_is_the_querys(hub: sdh.Hub, plain: duckdb.DuckDBP
 
 def test_owners_aggregate_first(hub: sdh.Hub) -> None:
     text = hub.explain("SELECT count(*), avg(cost), min(born) FROM land.patients WHERE ward > 0")
-    assert "append 3 inputs: on shares, 3 slots" in text
+    assert "append 3 inputs\n" in text
+    assert "on shares, 3 slots" in text
     assert text.count("in the clear, then shared in 1 slots") == 3
 
 

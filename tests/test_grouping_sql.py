@@ -76,6 +76,25 @@ TEXTS = {
     "many": f"SELECT x.small, min(x.s) AS a, max(y.s) AS b, max(x.s) FILTER (WHERE x.n > y.n) AS c {MANY} GROUP BY x.small",
     "many at once": f"SELECT min(x.s) FILTER (WHERE x.n > y.n) AS a, max(y.s) AS b {MANY}",
 }
+TRUTHS = {
+    "all": f"SELECT bool_and(x.b) AS a, bool_or(y.b) AS b, min(x.b) AS c, max(y.b) AS d, count_if(y.b) AS e, "
+    f"bool_or(x.n > y.n) AS f, bool_and(y.never) AS g, count_if(y.n IS NULL) AS h {PAIRS}",
+    "filtered": f"SELECT bool_and(x.b) FILTER (WHERE y.n > x.n) AS a, bool_or(y.b) FILTER (WHERE x.b IS NULL) AS b, "
+    f"count_if(DISTINCT y.b) AS c, max(DISTINCT y.b) AS d {PAIRS}",
+    "nothing": "SELECT bool_and(x.b) AS a, bool_or(y.b) AS b, min(y.b) AS c, count_if(y.b) AS d FROM bank.accounts x, "
+    "shop.empty y",
+    "NULLs alone": f"SELECT bool_and(y.b) AS a, max(y.b) AS b, count_if(y.b) AS c, count(*) AS d {PAIRS} WHERE y.b IS NULL "
+    "AND x.n < 9",
+    "by known": f"SELECT x.k, bool_or(y.b) AS a, min(y.b) AS b, bool_and(x.n > y.n) AS c {TWO} GROUP BY x.k",
+    "by unknown": f"SELECT x.k, y.s, bool_and(y.b) AS a, max(x.b) AS b {PAIRS} GROUP BY x.k, y.s HAVING bool_or(y.b) OR "
+    "count(*) > 2",
+    "by themselves": f"SELECT x.b, y.b AS other, bool_or(y.b) AS a, bool_and(NOT x.b) AS b {PAIRS} GROUP BY x.b, y.b ORDER "
+    "BY 1, 2",
+    "left": "SELECT bool_and(y.b) AS a, bool_or(y.b) AS b, min(y.b) AS c FROM bank.accounts x LEFT JOIN shop.orders y ON "
+    "x.id = y.id",
+    "of doubles": f"SELECT x.f, y.r, bool_or(y.f > x.f) AS a, count(*) AS b {PAIRS} GROUP BY x.f, y.r ORDER BY 1 DESC, 2 "
+    "NULLS FIRST",
+}
 LESS = {
     "determined": f"SELECT x.id, x.s, y.d, y.s AS other, x.n, count(*) AS rows, sum(y.n) AS total {TWO} "
     "GROUP BY x.id, x.s, y.d, y.s, x.n",
@@ -154,6 +173,11 @@ def test_distinct_arguments(two: tuple[sdh.Hub, duckdb.DuckDBPyConnection], name
 @pytest.mark.parametrize("name", TEXTS)
 def test_least_and_greatest_texts(two: tuple[sdh.Hub, duckdb.DuckDBPyConnection], name: str) -> None:
     ask(two, TEXTS[name])
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_aggregates_of_truths(two: tuple[sdh.Hub, duckdb.DuckDBPyConnection], name: str) -> None:
+    ask(two, TRUTHS[name])
 
 
 def test_the_least_keys_are_sorted(two: tuple[sdh.Hub, duckdb.DuckDBPyConnection]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from sdh.errors import DataError
 from sdh.executors.release import assemble
+from sdh.planners.physical import Align, NestedLoop, SortMerge
 from tests.compare import difference
 from tests.join_ways_programs import NAMES, WAYS, data, joins, planned
 from tests.parties import Pool
@@ -25,6 +26,7 @@ UNIQUE = {
     "anti": f"SELECT x.id, x.s FROM {X} WHERE NOT EXISTS (SELECT 1 FROM {Y} WHERE y.id = x.k)",
     "anti where": f"SELECT x.id FROM {X} WHERE NOT EXISTS (SELECT 1 FROM {Y} WHERE y.id = x.k AND y.n > x.n)",
     "mark": f"SELECT x.id, x.k IN (SELECT y.id FROM {Y}) AS m FROM {X}",
+    "mark where": f"SELECT x.id, EXISTS (SELECT 1 FROM {Y} WHERE y.id = x.id AND y.n IS DISTINCT FROM x.n) AS m FROM {X}",
     "not in": f"SELECT x.id FROM {X} WHERE x.k NOT IN (SELECT y.id FROM {Y})",
     "single": f"SELECT x.id, (SELECT y.s FROM {Y} WHERE y.id = x.k) AS v FROM {X}",
     "sums": f"SELECT count(*) AS rows, count(y.id) AS met, sum(y.n) AS total, min(y.m) AS least "
@@ -100,7 +102,7 @@ def test_conditions_without_a_key(two: Pool, sql: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["left", "full", "anti", "mark", "single"])
+@pytest.mark.parametrize("name", ["inner", "left", "full", "anti", "mark", "single"])
 def test_empty_sides(two: Pool, name: str, way: str) -> None:
     for rows in ([0, 5], [5, 0], [0, 0], [1, 1]):
         check(two, UNIQUE[name], way, rows, "exact")
@@ -116,6 +118,20 @@ def test_keys_that_nobody_knows(three: Pool, two: Pool, sql: str, way: str) -> N
 def test_three_parties(three: Pool, way: str) -> None:
     check(three, "SELECT x.id, y.s, z.n FROM bank.t x LEFT JOIN shop.t y ON x.id = y.id LEFT JOIN mill.t z ON x.k = z.id", way,
           [8, 9, 7], "exact")
+
+
+def test_every_kind_goes_every_way() -> None:
+    """Between them the queries above have each kind of join go each way that there is for it."""
+    went = set[tuple[type, str]]()
+    asked = {"nested_loop": {**UNIQUE, **ALL_PAIRS}, "align": UNIQUE | GIVEN_ONCE, "sort_merge": UNIQUE | REPEATED}
+    for way, queries in asked.items():
+        for sql in queries.values():
+            root = planned(sql, way, 2, [19, 23], "exact").root
+            assert root is not None
+            went |= {(type(node), node.kind) for node in joins(root.input)
+                     if isinstance(node, NestedLoop | Align | SortMerge)}
+    by_key = {(way, kind) for way in (Align, SortMerge) for kind in ("INNER", "LEFT", "SEMI", "ANTI", "MARK")}
+    assert went == by_key | {(NestedLoop, kind) for kind in ("INNER", "SEMI", "ANTI", "MARK", "SINGLE")}
 
 
 def test_two_rows_where_one_may_be_are_an_error(two: Pool) -> None:

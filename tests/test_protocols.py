@@ -66,6 +66,13 @@ def test_joins(two: Pool, three: Pool, probes: int, builds: int, words: int) -> 
     three.run(P + "joins", probes=probes, builds=builds, words=words, probe_rank=2, build_rank=0)
 
 
+def test_joins_and_moves_in_parts(two: Pool, three: Pool) -> None:
+    two.run(P + "in_parts", program="joins", probes=150, builds=90, words=2)
+    two.run(P + "in_parts", program="joins", probes=70, builds=0, words=1, payloads=0)
+    three.run(P + "in_parts", program="joins", probes=70, builds=40, words=1, probe_rank=2, build_rank=0)
+    three.run(P + "in_parts", program="moves", rows=9, rows_out=5)
+
+
 def test_joins_without_ring_payload(two: Pool, five: Pool) -> None:
     two.run(P + "joins", probes=100, builds=50, words=1, probe_rank=1, build_rank=0, payloads=0)
     five.run(P + "joins", probes=100, builds=50, words=1, probe_rank=4, build_rank=2)

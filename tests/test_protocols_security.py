@@ -162,7 +162,8 @@ def test_a_trace_imports_nothing_slow() -> None:
 
 def test_dealing_lists_travel_as_json() -> None:
     items = [Item("a#1", (Correlation("masked", 65, 33, 2), Correlation("and", 8)), 1),
-             Item("a#2", (Correlation("permute", 5, 1, 3, 0, 9),), 0), Item("#3", (Correlation("mux", 4, count=2),), 0)]
+             Item("a#2", (Correlation("permute", 5, 0, 3, 0, 9), Correlation("permute", 5, 1, 2, 0, 9)), 0),
+             Item("#3", (Correlation("mux", 4, count=2),), 0)]
     assert dealing.list_from_json(dealing.list_to_json(items), 2) == items
     assert dealing.list_digest(items) != dealing.list_digest(items[:2])
 
@@ -170,7 +171,9 @@ def test_dealing_lists_travel_as_json() -> None:
 @pytest.mark.parametrize("value", [
     None, {}, [1], [["a", 2, []]], [["a", 0, [["nothing", 1, 0, 0, -1, 0]]]], [["a", 0, [["and", -1, 0, 0, -1, 0]]]],
     [["a", 0, [["masked", 1, 65, 0, -1, 0]]]], [["a", 0, [["and", True, 0, 0, -1, 0]]]],
-    [["a", 0, [["permute", 1, 0, 1, 1, 1]]]], [["a", 0, [["permute", 2, 0, 1, 0, 1]]]], [[3, 0, []]]])
+    [["a", 0, [["permute", 1, 0, 1, 1, 1]]]], [["a", 0, [["permute", 2, 0, 1, 0, 1]]]], [[3, 0, []]],
+    [["a", 0, [["permute", 2, 0, 1, 0, 3], ["permute", 2, 0, 1, 0, 2]]]],
+    [["a", 0, [["permute", 2, 0, 1, 0, 3], ["and", 2, 0, 0, -1, 0]]]]])
 def test_malformed_dealing_lists_are_refused(value: Any) -> None:
     with pytest.raises(ProtocolError):
         dealing.list_from_json(value, 2)
@@ -183,12 +186,38 @@ def test_dealt_shares_add_up(kind: str, parties: int) -> None:
         for holder in range(parties):
             match kind:
                 case "permute":
-                    correlation = Correlation(kind, rows, 1, 2, holder, rows + 3)
+                    groups = [Correlation(kind, rows, width, count, holder, rows + 3) for width, count in ((1, 2), (0, 1))]
+                    _check_permutation(groups, parties, holder)
+                    continue
                 case "node":
                     correlation = Correlation(kind, rows, 4, 3)
                 case _:
                     correlation = Correlation(kind, rows, 33, 2)
             _check_dealt(correlation, parties, holder)
+
+
+def _check_permutation(groups: list[Correlation], parties: int, holder: int) -> None:
+    """One permutation for all groups, a message with fresh masks for each."""
+    seeds, item, sent = [bytes([rank + 1]) * 32 for rank in range(parties)], Item("x", tuple(groups), holder), list[bytes]()
+    dealing.serve([item], seeds, lambda rank, address, correction: sent.append(correction))
+    assert tuple(map(len, sent)) == item.messages
+    drawn = [streams.stream(seed, dealing.draw_address("x")) for seed in seeds]
+    order, met = drawn[holder].permutation(groups[0].total), list[bytes]()
+    for group, message in zip(groups, sent, strict=True):
+        on = dealing.masks_of(group, drawn[holder], bytearray(message))
+        words, octets = np.zeros((group.total, group.count), np.int64), np.zeros((group.total, group.width), np.uint8)
+        outs, flags = on.words.copy(), on.octets.copy()
+        for rank in set(range(parties)) - {holder}:
+            off = dealing.masks_off(group, drawn[rank])
+            words[:group.rows] += off.words
+            octets[:group.rows] ^= off.octets
+            mine = dealing.masks_on(group, drawn[rank])
+            outs += mine.words
+            flags ^= mine.octets
+            met += [column.tobytes() for part in (off, mine) for column in part.words.T if len(column)]
+        assert np.array_equal(words[order], outs)
+        assert np.array_equal(octets[order], flags)
+    assert len(set(met)) == len(met)
 
 
 def _check_dealt(correlation: Correlation, parties: int, holder: int) -> None:
@@ -199,20 +228,6 @@ def _check_dealt(correlation: Correlation, parties: int, holder: int) -> None:
     assert len(sent[0]) == item.correction_bytes
     drawn = [streams.stream(seed, dealing.draw_address("x")) for seed in seeds]
     corrections = [bytearray(sent[0]) if rank == holder else None for rank in range(parties)]
-    if correlation.kind == "permute":
-        shares = [dealing.expand_permutation(correlation, rank, stream, correction)
-                  for rank, (stream, correction) in enumerate(zip(drawn, corrections, strict=True))]
-        order = shares[holder].order
-        assert order is not None
-        words = np.zeros((correlation.total, 2), np.int64)
-        outs = np.zeros((correlation.total, 2), np.int64)
-        for rank, share in enumerate(shares):
-            outs += share.words_out
-            if rank != holder:
-                assert share.words_in is not None
-                words[:correlation.rows] += share.words_in
-        assert np.array_equal(words[order], outs)
-        return
     parts = [dealing.expand([correlation], stream, correction)[0]
              for stream, correction in zip(drawn, corrections, strict=True)]
     free, dependent = dealing.layout(correlation)

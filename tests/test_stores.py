@@ -71,8 +71,9 @@ def opened(value: object, folder: Path, public: dict[str, Path] | None = None,
     return stores.connect(source(value, folder), "bank", public or {}, temporary=folder / "spill", **options)
 
 
-def published(value: object, folder: Path, policy: Policy | None = None, keys: Any = None, bounds: Any = None) -> Party:
-    return stores.describe(source(value, folder), "bank", policy or Policy.open(), keys, bounds)
+def published(value: object, folder: Path, policy: Policy | None = None, keys: Any = None, bounds: Any = None,
+              repeats: Any = None) -> Party:
+    return stores.describe(source(value, folder), "bank", policy or Policy.open(), keys, bounds, repeats=repeats)
 
 
 def only(party: Party) -> TableFacts:
@@ -218,6 +219,22 @@ def test_declarations_replace_measurements(bank: Path, folder: Path) -> None:
         assert accounts.keys[:2] == (("id",), ("owner", "id"))
         assert column(accounts, "balance")[1] == Facts(bits=27, low=-2000000, high=10**8)
         assert column(accounts, "id")[1] == Facts(bits=2, low=0, high=3)
+
+
+def test_declared_repeats(folder: Path) -> None:
+    """Of rows without NULL; published whatever the policy measures; they travel as JSON; less than there are is refused."""
+    table = pa.table({"a": [1, 1, 1, 2, None, None, None, None], "b": [1, 1, 2, 2, 2, 2, 2, 2]})
+    declared = json.loads(json.dumps(stores.declarations_to_message(None, None, {"T": {"A": 3, ("a", "b"): 2}})))["repeats"]
+    for policy in (Policy.open(), Policy.none()):
+        party = published({"t": table}, folder, policy, repeats=declared)
+        assert only(party).repeats == ((("a",), 3), (("a", "b"), 2))
+        assert party_from_message(json.loads(json.dumps(party.to_message()))) == party
+    for fewer in ({"a": 2}, {("a", "b"): 1}, {"b": 5}):
+        with pytest.raises(errors.KeyViolated, match="more than"):
+            published({"t": table}, folder, repeats={"t": fewer})
+    for wrong in ({"t": {"nope": 3}}, {"nope": {"a": 3}}, {"t": {"a": 0}}, {"t": {"a": "3"}}):
+        with pytest.raises(errors.UnknownDeclaration):
+            published({"t": table}, folder, repeats=wrong)
 
 
 def test_bounds_of_dates_and_doubles(folder: Path) -> None:
@@ -418,7 +435,8 @@ def test_a_double_that_is_not_finite_is_outside_any_bounds(folder: Path, value: 
 
 
 @pytest.mark.parametrize("text", ["GRANT COMPARE ON bank.nope TO shop", "GRANT COMPARE ON bank.accounts (nope) TO shop",
-                                  "GRANT COMPARE ON * (nope) TO shop"])
+                                  "GRANT COMPARE ON * (nope) TO shop", "GRANT COMPARE ON shop.accounts TO shop",
+                                  "GRANT COMPARE ON shop.* TO shop"])
 def test_grants_on_what_is_not_there(bank: Path, folder: Path, text: str) -> None:
     with pytest.raises(errors.UnknownDeclaration):
         published(bank, folder, Policy.parse(text))

@@ -104,7 +104,7 @@ def set_receiver(message: Message) -> None:
 
 
 def set_policy(message: Message) -> None:
-    party_of(message, "shop")["policy"]["grants"].append([["REVEAL"], "one", ["id"], "eve"])
+    party_of(message, "shop")["policy"]["grants"].append([["REVEAL"], "one", ["id"], "eve", ""])
 
 
 def set_bits(message: Message) -> None:

@@ -13,6 +13,7 @@ import sdh.part
 from sdh.order import Order
 from sdh.session import NONCE, Nonces
 from sdh.turn import Answer
+from tests.programs import otherwise
 from tests.programs.tape import Tape, tape_links
 
 
@@ -80,6 +81,7 @@ def misbehave(tape: Tape, honest: tuple[Any, Any] = (Nonces.draw, Nonces.use)) -
 
 def main() -> None:
     """The node as it is, with the links taped from its first frame and the executors as soon as they are loaded."""
+    otherwise.install()
     node: Any = sdh.node
     begin, load = node.begin, node.load_runtime
     tapes: list[Tape] = []
