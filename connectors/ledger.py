@@ -73,8 +73,8 @@ class Receipt:
         return json.dumps([self.name, self.seq, self.head.hex(), run.hex()]).encode()
 
     def to_message(self) -> dict[str, object]:
-        texts = {"head": self.head.hex(), "key": self.key.hex(), "signature": self.signature.hex()}
-        return {"name": self.name, "seq": self.seq} | texts
+        return {"name": self.name, "seq": self.seq, "head": self.head.hex(), "key": self.key.hex(),
+                "signature": self.signature.hex()}
 
 
 def receipt_from_message(message: dict[str, object]) -> Receipt:

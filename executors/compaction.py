@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,7 +132,7 @@ def take_rows(record: Record, index: Tensor) -> Columns:
             for column in record]
 
 
-def taken(columns: Columns, index: Tensor) -> Columns:
+def taken(columns: list[Any], index: Tensor) -> Columns:
     """`take_rows` of columns that are given up, one after the other: the list is emptied."""
     columns.reverse()
     return [column for _ in range(len(columns)) for column in take_rows([columns.pop()], index)]

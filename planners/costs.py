@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import assert_never
 
 from sdh.planners.aggregate_costs import aggregate, record
@@ -104,7 +103,6 @@ def tree_cost(node: Node | Release, parties: int, network: Network = LOCAL) -> C
 
 
 @remembering
-@lru_cache(maxsize=4096)
 def _cost(node: Node | Release, parties: int, network: Network, sizes: tuple[int, ...]) -> Cost:
     """sizes: the rows of the slices in which it works, if it does (executors/slices.py)."""
     match node:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import assert_never
 
 from sdh.errors import WidthError
@@ -404,7 +403,6 @@ def expressions(node: Node) -> tuple[Expression, ...]:
 
 
 @remembering
-@lru_cache(maxsize=4096)
 def traits(node: Node) -> Traits:
     """Slots, columns with their ranges, who knows what, unique keys. Raises WidthError."""
     match node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TypeVar, TypeVarTuple
 
 Node = TypeVar("Node")
@@ -14,8 +15,9 @@ MOST = 1 << 15
 
 
 def remembering(function: Callable[[Node, *Rest], Found]) -> Callable[[Node, *Rest], Found]:
-    """The function of an object that never changes, and of values that can be hashed."""
+    """The function of an object that never changes, and of values that can be hashed; of equal ones it is worked out once."""
     known: dict[Hashable, tuple[Node, Found]] = {}
+    cached: Callable[..., Found] = lru_cache(maxsize=4096)(function)
 
     def call(node: Node, *rest: *Rest) -> Found:
         key = (id(node), *rest)
@@ -23,7 +25,7 @@ def remembering(function: Callable[[Node, *Rest], Found]) -> Callable[[Node, *Re
         if found is None:   # the node is held, so that no other gets its id
             if len(known) >= MOST:
                 known.clear()
-            found = known[key] = (node, function(node, *rest))
+            found = known[key] = (node, cached(node, *rest))
         return found[1]
 
     return call

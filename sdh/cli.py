@@ -102,7 +102,9 @@ def explain(sql: Sql, party: Parties = None, policy: Policies = None, public: Pu
         with Meter(_stderr(), "starting the parties") as meter, asked.hub(client, timezone) as hub:
             if analyze:
                 done = hub.sql(f"EXPLAIN ANALYZE {asked.sql}", params=asked.params, progress=meter, privacy=privacy)
-            text = done.fetchall()[0][1] if analyze else hub.explain(asked.sql, params=asked.params, privacy=privacy)
+                text = done.fetchall()[0][1]
+            else:
+                text = hub.explain(asked.sql, params=asked.params, privacy=privacy)
         typer.echo(text)
 
 

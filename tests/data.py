@@ -115,7 +115,8 @@ def parts(seed: int) -> dict[str, dict[str, pa.Table]]:
     for place, (party, (name, rows)) in enumerate(PARTS.items()):
         whole = table(rows, hash_of(party, name, seed))
         columns: dict[str, list[object]] = {"id": [2 * i + place - 3 for i in range(rows)]}
-        columns |= {c: [most if i % 4 else None for i in range(rows - 2)] + whole[c].to_pylist()[-2:] for c, most in MOST.items()}
+        columns |= {c: [*(most if i % 4 else None for i in range(rows - 2)), *whole[c].to_pylist()[-2:]]
+                    for c, most in MOST.items()}
         for column, values in columns.items():
             at = whole.schema.get_field_index(column)
             whole = whole.set_column(at, whole.schema.field(at), pa.array(values, whole.schema.field(at).type))

@@ -71,8 +71,8 @@ def opened(folder: Path, groups: int = GROUPS) -> Iterator[Hub]:
     """Every patient is once at each hospital."""
     ids = np.arange(groups * PATIENTS)
     privacy = PrivacyPolicy.of(budgets={"analyst": (10_000, 1)}, delta="1e-2")
-    tables = {"north": {"patients": pa.table({"id": ids, "diagnosis": ids % groups})},
-              "south": {"costs": pa.table({"id": ids[::-1].copy(), "cost": costs(ids[::-1])})}}
+    tables = {"north": {"patients": pa.table({"id": pa.array(ids), "diagnosis": pa.array(ids % groups)})},
+              "south": {"costs": pa.table({"id": pa.array(ids[::-1].copy()), "cost": pa.array(costs(ids[::-1]))})}}
     with sdh.connect() as hub:
         for party, owned in tables.items():
             [name] = owned

@@ -58,7 +58,7 @@ def audited(folder: Path, programs: Programs = PROGRAMS) -> Iterator[Hub]:
     """Tables `more` and `less`, the second without one unit of each group; every unit has one row at each owner."""
     ids = np.arange(GROUPS * UNITS)
     group, place = ids // UNITS, ids % UNITS
-    more, less = (pa.table({"id": ids[kept], "g": group[kept]}) for kept in (place >= 0, place > 0))
+    more, less = (pa.table({"id": pa.array(ids[kept]), "g": pa.array(group[kept])}) for kept in (place >= 0, place > 0))
     policy = {
         "north": sdh.Policy.parse("GRANT DP ON * TO analyst", unit={"more": "id", "less": "id"},
                                   privacy=PrivacyPolicy.of(budgets={"analyst": (1000, "1e-3")})),
@@ -68,9 +68,9 @@ def audited(folder: Path, programs: Programs = PROGRAMS) -> Iterator[Hub]:
     with sdh.connect(programs=programs) as hub:
         hub.attach("north", {"more": more, "less": less}, policy=policy["north"], ledger=folder / "north.ledger",
                    keys={"more": [("id",)], "less": [("id",)]}, bounds={"more.g": (0, GROUPS - 1), "less.g": (0, GROUPS - 1)})
-        hub.attach("south", {"seen": pa.table({"id": ids})}, policy=policy["south"], ledger=folder / "south.ledger",
+        hub.attach("south", {"seen": pa.table({"id": pa.array(ids)})}, policy=policy["south"], ledger=folder / "south.ledger",
                    keys={"seen": [("id",)]})
-        hub.publish("kinds", pa.table({"g": np.arange(GROUPS)}), keys=[("g",)])
+        hub.publish("kinds", pa.table({"g": pa.array(np.arange(GROUPS))}), keys=[("g",)])
         yield hub
 
 

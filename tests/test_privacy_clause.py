@@ -115,8 +115,10 @@ def test_dp_is_exact_and_travels() -> None:
     assert dp.epsilon == Fraction(1, 10)
     question = Question("SELECT 1", "analyst", (), "UTC", dp)
     assert question_from_message(question_to_message(question)) == question
-    for wrong in ({"epsilon": float("nan")}, {"epsilon": float("inf")}, {"epsilon": 0}, {"epsilon": -1}, {"epsilon": True},
-                  {"epsilon": 1, "delta": 2}, {"epsilon": 1, "groups": 0}, {"epsilon": 1, "noise": "loud"}):  # fmt: skip
+    wrongs: tuple[dict[str, Any], ...] = (
+                  {"epsilon": float("nan")}, {"epsilon": float("inf")}, {"epsilon": 0}, {"epsilon": -1}, {"epsilon": True},
+                  {"epsilon": 1, "delta": 2}, {"epsilon": 1, "groups": 0}, {"epsilon": 1, "noise": "loud"})  # fmt: skip
+    for wrong in wrongs:
         with pytest.raises(ParameterError):
             sdh.DP(**wrong)
 
