@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(BIN)/python -m sdh demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench suite
