@@ -127,6 +127,8 @@ QUERIES |= {
     "sorted join": "SELECT x.id, w.s FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id JOIN bank.{0} w ON w.id = x.k + y.k",
     "sorted left join": "SELECT count(*), count(w.id), sum(w.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
                         "LEFT JOIN shop.{0} w ON w.id = y.k + x.k - 7 AND x.n <= w.n",
+    "sorted left join alone": "SELECT count(*), sum(w.n) FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
+                              "LEFT JOIN shop.{0} w ON w.id = y.k + x.k - 7 -- plan: SortMerge",
     "sorted anti join": "SELECT x.id FROM bank.{0} x JOIN shop.{0} y ON x.id = y.id "
                         "WHERE NOT EXISTS (SELECT 1 FROM shop.{0} w WHERE w.k = x.k + y.k) -- plan: SortMerge",
     "all pairs or none": "SELECT z.id FROM mill.{0} z WHERE EXISTS (SELECT 1 FROM shop.{0} y WHERE y.b) "
@@ -170,6 +172,7 @@ QUERIES |= {
              f"{BOTH} LEFT JOIN bank.{{0}} x ON x.id = z.id",
     "truths": "SELECT z.b = y.b, z.b <> y.b, z.b < y.b, z.b <= y.b, z.b > y.b, z.b >= y.b, "
               "greatest(z.b, y.b), least(z.b, y.b, TRUE), z.b IN (y.b, FALSE), "
+              "z.b IS NOT DISTINCT FROM y.b, "
               f"z.b IS DISTINCT FROM y.b, z.b BETWEEN FALSE AND y.b, coalesce(z.b, y.b), nullif(z.b, y.b) {BOTH}",
     "all in one": "SELECT count(z.s) FILTER (WHERE y.b), count(z.b), count(*) FILTER (WHERE y.n > z.n), max(y.s), min(z.s), "
                   f"max(y.n), min(y.money) FILTER (WHERE z.b), sum(y.n) FILTER (WHERE z.n > y.n), count(DISTINCT y.k), "
