@@ -119,7 +119,7 @@ _ANSWERS: dict[Any, Callable[[Sequence[Any], dict[str, Any]], Tensor | None]] = 
                      torch.bitwise_xor, torch.bitwise_and), _elementwise),
     **dict.fromkeys((_T.__lt__, _T.__le__, _T.__gt__, _T.__ge__, _T.__eq__, _T.__ne__), _outcome),
     **dict.fromkeys((_T.add_, _T.sub_, _T.mul_, _T.neg_, _T.bitwise_xor_, _T.bitwise_and_, _T.addcmul_, _T.__ixor__,
-                     _T.__iand__, _T.__ior__, _T.__iadd__, _T.__isub__, _T.__imul__, _T.copy_), _in_place),
+                     _T.__iand__, _T.__ior__, _T.__iadd__, _T.__isub__, _T.__imul__, _T.copy_, _T.cumsum_), _in_place),
     **dict.fromkeys((_T.__invert__, _T.__neg__, _T.neg, _T.bitwise_not, torch.cumsum, _T.cumsum, _T.flip, torch.flip,
                      torch.zeros_like), _same),
     torch.gather: _gather, _T.index_select: _selected, _T.repeat: _repeat, _T.sum: _sum, torch.where: _where,

@@ -21,7 +21,7 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from sdh.accounting import EXACT, decimal
-from sdh.planners import private_calls, privatise
+from sdh.planners import private_calls, private_noise, privatise
 from sdh.planners.expressions import Apply
 from sdh.planners.logical import Noise
 from sdh.planners.mechanisms import GAUSSIAN, tail
@@ -195,9 +195,9 @@ def _unclamped(e: Any, low: int, high: int) -> Any:
 MUTANTS: dict[str, tuple[tuple[Any, str, Callable[..., Any]], ...]] = {
     "no cut": ((privatise, "Cut", lambda input, keys, most: input),),
     "no clamp": ((privatise, "clamped", _unclamped), (private_calls, "clamped", _unclamped)),
-    "one-draw threshold": ((privatise, "threshold", lambda epsilon, delta, groups, draws=1, least=1: right_threshold(
+    "one-draw threshold": ((private_noise, "threshold", lambda epsilon, delta, groups, draws=1, least=1: right_threshold(
         epsilon, delta, groups, 1, least)),),
-    "half the scale": ((privatise, "laplace_scale", lambda sensitivity, epsilon: right_scale(sensitivity, epsilon) / 2),),
+    "half the scale": ((private_noise, "laplace_scale", lambda sensitivity, epsilon: right_scale(sensitivity, epsilon) / 2),),
 }
 
 

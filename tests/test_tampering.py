@@ -204,7 +204,8 @@ def add_stranger(table: str, party: str = "", owner: str = "eve") -> Lie:
     """Another party's entry, with a table that is said to be public (or another's), and a question about that."""
     def change(message: Message) -> None:
         columns = [["secret", "BIGINT", True]]
-        facts = {"party": party, "name": table, "rows": 9, "snapshot": "", "columns": columns, "facts": [[None] * 4], "keys": []}
+        facts = {"party": party, "name": table, "rows": 9, "snapshot": "", "columns": columns, "facts": [[None] * 4], "keys": [],
+                 "repeats": []}
         message["catalog"]["parties"].append({"name": owner, "tables": [facts], "policy": sdh.Policy.open().to_message()})
         where = f'"{party}"."{table}"' if party else f'"{table}"'
         message["question"]["text"] = f"SELECT x.id, t.secret FROM narrow.own x, {where} t"
