@@ -351,20 +351,32 @@ def test_the_demos_check_can_fail(tpch: Path) -> None:
 # The real thing
 
 
-def test_the_readmes_example_runs(tmp_path: Path) -> None:
-    """As printed, after making the two stores that it speaks of."""
-    made = """
-import duckdb
+MADE = """
+import duckdb, pyarrow
+from sdh.policy_file import policy_of
 with duckdb.connect("bank.duckdb") as bank:
     bank.sql("SELECT range::INT AS id, (range - 50)::DECIMAL(12,2) AS balance FROM range(100)").create("accounts")
 totals = "SELECT range::INT AS customer, (range * 1.5)::DECIMAL(12,2) AS total FROM range(60)"
 orders = duckdb.sql(totals).to_arrow_table()
 """
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", made + example], capture_output=True, text=True, cwd=tmp_path,
+HOSPITALS = """
+    limits = "SET budget.analyst = 2, 1e-6; SET epsilon = 1; SET delta = 1e-6;"
+    patients = pyarrow.table({"id": range(2000), "city": ["Basel", "Bern"] * 1000})
+    visits = pyarrow.table({"patient": range(2000), "cost": pyarrow.array([700] * 2000, pyarrow.int32())})
+    hub.attach("north", {"patients": patients}, policy_of("GRANT DP ON patients TO analyst; SET unit.patients = id;"
+               + limits + "SET public.patients.city = 'Basel', 'Bern';"), keys={"patients": [("id",)]}, ledger="north.ledger")
+    hub.attach("south", {"visits": visits}, policy_of("GRANT DP ON visits TO analyst; SET unit.visits = patient;"
+               + limits + "SET bounds.visits.cost = 0, 900; SET max_rows = 1;"), ledger="south.ledger")
+"""
+
+
+def test_the_readmes_examples_run(tmp_path: Path) -> None:
+    """As printed, after making the stores that they speak of; the second goes on where the first ends."""
+    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", MADE + first + HOSPITALS + second], capture_output=True, text=True, cwd=tmp_path,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "1837.5" in done.stdout
+    assert all(word in done.stdout for word in ("1837.5", "Basel", "Bern")), done.stdout
 
 
 @pytest.fixture(scope="module")
