@@ -128,22 +128,23 @@ def _bits(extremes: Range) -> int:
 
 def check_key(connection: duckdb.DuckDBPyConnection, table: str, label: str, key: Key) -> None:
     """Raises KeyViolated if two rows without NULL in `key` agree on all of it."""
-    names = ", ".join(quoted(name) for name in key)
-    present = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in key)
-    again = f"SELECT 1 FROM {table} WHERE {present} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
-    if connection.sql(again).fetchall():
+    if _stands_more_often(connection, table, key, 1):
         raise KeyViolated(f"The declared key ({', '.join(key)}) of {label} is not unique.",
                           advice="Leave it out of keys=, or mend the data.")
 
 
 def check_repeats(connection: duckdb.DuckDBPyConnection, table: str, label: str, key: Key, times: int) -> None:
     """Raises KeyViolated if more than `times` rows without NULL in `key` agree on all of it."""
+    if _stands_more_often(connection, table, key, times):
+        raise KeyViolated(f"A value of ({', '.join(key)}) stands in more than {times:,} rows of {label}.",
+                          advice="Declare more in repeats=, or leave it out.")
+
+
+def _stands_more_often(connection: duckdb.DuckDBPyConnection, table: str, key: Key, times: int) -> bool:
     names = ", ".join(quoted(name) for name in key)
     present = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in key)
     again = f"SELECT 1 FROM {table} WHERE {present} GROUP BY {names} HAVING count(*) > {times} LIMIT 1"
-    if connection.sql(again).fetchall():
-        raise KeyViolated(f"A value of ({', '.join(key)}) stands in more than {times:,} rows of {label}.",
-                          advice="Declare more in repeats=, or leave it out.")
+    return bool(connection.sql(again).fetchall())
 
 
 def check_bounds(label: str, kind: Type, bounds: Range, measured: Measured) -> Facts:

@@ -164,20 +164,16 @@ class Ledger:
 
     def charges(self, space: str, receiver: str) -> list[Charge]:
         """What counts as spent by a receiver ('*': by all together)."""
-        rows = self.rows()
+        return self._charges(self.rows(), space, receiver)
+
+    def _charges(self, rows: Sequence[Row], space: str, receiver: str) -> list[Charge]:
         cancelled = {row.of for row in rows if row.kind == CANCELLED}
         return [row.charge(self.name) for row in rows if row.kind == RESERVE and row.seq not in cancelled
                 and row.space == space and receiver in (EVERYBODY, row.receiver)]
 
-    def budget(self, space: str, receiver: str) -> tuple[int, int] | None:
-        """(epsilon, delta) in units, as last set. None: no budget was set."""
-        rows = [row for row in self.rows() if row.kind == BUDGET and (row.space, row.receiver) == (space, receiver)]
-        return (rows[-1].epsilon, rows[-1].delta) if rows else None
-
     def budgets(self) -> list[tuple[str, str, int, int]]:
         """(space, receiver, epsilon, delta) in units, as last set."""
-        last = {(row.space, row.receiver): row for row in self.rows() if row.kind == BUDGET}
-        return [(space, receiver, row.epsilon, row.delta) for (space, receiver), row in sorted(last.items())]
+        return [(*account, *limit) for account, limit in sorted(_budgets(self.rows()).items())]
 
     def set_budget(self, space: str, receiver: str, epsilon: int, delta: int) -> None:
         """From now on; what was spent stays spent."""
@@ -189,17 +185,18 @@ class Ledger:
     def reserve(self, charge: Charge, question: str) -> int:
         """Durable when it returns: the entry's number. Raises BudgetSpent, which says what is left."""
         with self._writing():
-            limits = {receiver: self.budget(charge.space, receiver) for receiver in (charge.receiver, EVERYBODY)}
+            rows = self.rows()
+            budgets = _budgets(rows)
+            limits = {receiver: budgets.get((charge.space, receiver)) for receiver in (charge.receiver, EVERYBODY)}
             if not any(limits.values()):
                 raise BudgetSpent(f"{self.name} has no budget for {charge.receiver} in {charge.space}.",
                                   advice="Ask the owner for one (sdh budget set).")
             for receiver, limit in limits.items():
                 if limit is not None:
-                    self._require(charge, receiver, limit)
+                    self._require(charge, receiver, limit, spending(self._charges(rows, charge.space, receiver)))
             return self._append(RESERVE, 0, charge, question)
 
-    def _require(self, charge: Charge, receiver: str, limit: tuple[int, int]) -> None:
-        spent = spending(self.charges(charge.space, receiver))
+    def _require(self, charge: Charge, receiver: str, limit: tuple[int, int], spent: Spending) -> None:
         if spent.plus(charge).within(*limit):
             return
         whose = "all receivers together" if receiver == EVERYBODY else receiver
@@ -281,6 +278,11 @@ def owner_of(path: Path) -> str:
     if row is None:
         raise CorruptLedger(f"The ledger {path.name} has no owner.")
     return str(row[0])
+
+
+def _budgets(rows: Sequence[Row]) -> dict[tuple[str, str], tuple[int, int]]:
+    """(epsilon, delta) in units by (space, receiver), as last set."""
+    return {(row.space, row.receiver): (row.epsilon, row.delta) for row in rows if row.kind == BUDGET}
 
 
 def _chained(head: bytes, row: Row) -> bytes:

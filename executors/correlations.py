@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from sdh.errors import InternalError, ProtocolError
-from sdh.executors.discrete_noise import GAUSSIAN, draws
+from sdh.executors.discrete_noise import GAUSSIAN, LAPLACE, draws
 from sdh.executors.packing import low_bits, planes, unpack_bits, words_of
 from sdh.executors.parities import add_parities, parity
 from sdh.executors.products import plan as node_plan
@@ -280,7 +280,7 @@ def _noise(correlation: Correlation, free: list[Words]) -> list[Words]:
     """Fresh from the operating system: no party's stream has a part in it."""
     del free
     scale = correlation.count * Fraction(2) ** (correlation.total - NOISE_POINT)
-    return [ring_of(draws(GAUSSIAN if correlation.width else "laplace", scale, correlation.rows))]
+    return [ring_of(draws(GAUSSIAN if correlation.width else LAPLACE, scale, correlation.rows))]
 
 
 def ring_of(values: Sequence[int]) -> Words:

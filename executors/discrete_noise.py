@@ -10,7 +10,7 @@ import math
 import secrets
 from fractions import Fraction
 
-GAUSSIAN = "gaussian"
+LAPLACE, GAUSSIAN = "laplace", "gaussian"
 
 
 def draws(kind: str, scale: Fraction, count: int) -> list[int]:

@@ -94,8 +94,9 @@ def biased(session: Session, chances: Sequence[int], rows: int) -> Bits:
     for place in reversed(range(BIAS_BITS)):
         constant = _constant(session, [chance >> place & 1 for chance in chances], rows)
         word = bits_of(planes[place], total)
-        less = bits_of(bits.not_(session, word).share & constant, total)
-        pairs.append((less, bits_of(word.share ^ (~constant if session.rank == 0 else 0 * constant), total)))
+        not_word = bits.not_(session, word)
+        equal = (word.share & constant) ^ (not_word.share & ~constant)
+        pairs.append((bits_of(not_word.share & constant, total), bits_of(equal, total)))
     while len(pairs) > 1:
         pairs = _merged(session, pairs)
     return pairs[0][0]

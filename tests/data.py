@@ -10,6 +10,8 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 
+import sdh
+
 DAY = datetime.date(1995, 1, 1)
 
 
@@ -136,8 +138,23 @@ def public_table() -> pa.Table:
     return pa.table({"code": pa.array([0, 1, 2, 7, None], pa.int32()), "label": ["zero", "one", "two", "seven", "none"]})
 
 
-def oracle(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
-    """One plain DuckDB that has all tables."""
+def with_many(parties: int, seed: int, first: int, second: int) -> dict[str, dict[str, pa.Table]]:
+    """The usual tables, and larger ones of these seeds: sorts of more than one stage."""
+    found = tables(parties, seed)
+    found["bank"]["many"], found["shop"]["many"] = table(600, first), table(700, second)
+    return found
+
+
+def open_hub(owned: dict[str, dict[str, pa.Table]], rows: str) -> sdh.Hub:
+    """A hub whose parties grant the client all, with id as key of every table."""
+    hub = sdh.connect(client="analyst")
+    for party, found in owned.items():
+        hub.attach(party, dict(found), policy=sdh.Policy.open(rows=rows), keys={name: [("id",)] for name in found})
+    return hub
+
+
+def plain(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
+    """One plain DuckDB that has these tables."""
     connection = duckdb.connect()
     for party, owned in data.items():
         connection.execute(f"CREATE SCHEMA {party}")
@@ -145,6 +162,12 @@ def oracle(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
             connection.register("rows_", rows)
             connection.execute(f"CREATE TABLE {party}.{name} AS FROM rows_")
             connection.unregister("rows_")
+    return connection
+
+
+def oracle(data: dict[str, dict[str, pa.Table]]) -> duckdb.DuckDBPyConnection:
+    """The same with the public table, and what is federated of the usual ones."""
+    connection = plain(data)
     connection.register("rows_", public_table())
     connection.execute("CREATE TABLE code AS FROM rows_")
     connection.execute("CREATE VIEW pooled AS FROM bank.accounts UNION ALL FROM shop.orders")

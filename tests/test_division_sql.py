@@ -11,6 +11,7 @@ import pytest
 
 import sdh
 from tests.compare import difference
+from tests.data import plain
 
 ENDS = {"t": pa.int8(), "s": pa.int16(), "i": pa.int32(), "b": pa.int64()}
 DIVISORS = [3, -1, 1, -7, None, 2, 100, -128]
@@ -46,11 +47,7 @@ def hub() -> Iterator[sdh.Hub]:
 
 @pytest.fixture(scope="module")
 def oracle() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    for schema, name, table in (("bank", "l", LEFT), ("shop", "r", RIGHT)):
-        connection.register("arriving", table)
-        connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{name} AS SELECT * FROM arriving")
-    return connection
+    return plain({"bank": {"l": LEFT}, "shop": {"r": RIGHT}})
 
 
 PAIRS = ("tt", "ss", "ii", "bb", "bt", "tb", "is")

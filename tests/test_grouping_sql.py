@@ -11,7 +11,7 @@ import pytest
 import sdh
 from sdh.planners.physical import ALONE, GIVEN, SORTED, GroupAggregate, MarkDistinct, Node, inputs
 from tests.compare import difference
-from tests.data import oracle, table, tables
+from tests.data import open_hub, oracle, tables, with_many
 
 TWO = "FROM bank.accounts x JOIN shop.orders y ON x.id = y.id"
 PAIRS = "FROM bank.branches x, shop.orders y"
@@ -111,17 +111,11 @@ OF_THREE = {
 
 
 def data(parties: int) -> dict[str, dict[str, pa.Table]]:
-    """Those of tests.data, and larger ones: sorts of more than one stage."""
-    found = tables(parties, 5)
-    found["bank"]["many"], found["shop"]["many"] = table(600, 1), table(700, 2)
-    return found
+    return with_many(parties, 5, 1, 2)
 
 
 def connect(parties: int, rows: str) -> sdh.Hub:
-    hub = sdh.connect(client="analyst")
-    for party, owned in data(parties).items():
-        hub.attach(party, dict(owned), policy=sdh.Policy.open(rows=rows), keys={name: [("id",)] for name in owned})
-    return hub
+    return open_hub(data(parties), rows)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import sdh
 from sdh.planners.physical import traits
 from tests.compare import Row, difference, rows_of, sort_key
-from tests.data import oracle, table, tables
+from tests.data import open_hub, oracle, with_many
 
 TWO = "FROM bank.accounts x JOIN shop.orders y ON x.id = y.id"
 PAIRS = "FROM bank.branches x, shop.orders y"
@@ -79,16 +79,11 @@ Opened = tuple[sdh.Hub, duckdb.DuckDBPyConnection]
 
 
 def data(parties: int) -> dict[str, dict[str, pa.Table]]:
-    found = tables(parties, 7)
-    found["bank"]["many"], found["shop"]["many"] = table(600, 3), table(700, 4)
-    return found
+    return with_many(parties, 7, 3, 4)
 
 
 def connect(parties: int, rows: str) -> sdh.Hub:
-    hub = sdh.connect(client="analyst")
-    for party, owned in data(parties).items():
-        hub.attach(party, dict(owned), policy=sdh.Policy.open(rows=rows), keys={name: [("id",)] for name in owned})
-    return hub
+    return open_hub(data(parties), rows)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 import sdh
 from tests.compare import difference
+from tests.data import plain
 
 ROWS = 40
 DAYS = [date(1992, 1, 1) + timedelta(days=97 * i) for i in range(ROWS)]
@@ -36,11 +37,7 @@ def hub() -> Iterator[sdh.Hub]:
 
 @pytest.fixture(scope="module")
 def oracle() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    for schema, name, table in (("bank", "l", LEFT), ("shop", "r", RIGHT)):
-        connection.register("arriving", table)
-        connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{name} AS SELECT * FROM arriving")
-    return connection
+    return plain({"bank": {"l": LEFT}, "shop": {"r": RIGHT}})
 
 
 @pytest.mark.parametrize("query", [
