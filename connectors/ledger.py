@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,14 +134,16 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction, durable when it ends; other processes wait."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        """One transaction, durable when it ends; other processes wait. Raises CorruptLedger: locked for long, a full disk."""
+        with _told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):   # a full disk has rolled it back already
+                    self._connection.execute("ROLLBACK")
+                raise
 
     # --- entries ---
 
@@ -238,6 +240,11 @@ class Ledger:
     def peers(self) -> Peers:
         """What is kept of the others: taken before a run's nonces are told, it is what their receipts are held against."""
         return {name: (key, seq, head) for name, key, seq, head in self._connection.execute("SELECT * FROM peers")}
+
+    def holds(self, seq: int, head: bytes) -> bool:
+        """Whether the entry that another owner saw last is in this chain: an old copy that went on since has another there."""
+        found = self._connection.execute("SELECT head FROM entries WHERE seq = ?", (seq,)).fetchone()
+        return seq == 0 or found is not None and bytes(found[0]) == head
 
     def accept(self, receipts: Sequence[Receipt], run: bytes, before: Peers) -> None:
         """Keep the other owners' receipts. Raises LedgerBehind for one that is behind what was kept `before` the run began

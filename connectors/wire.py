@@ -166,7 +166,12 @@ class Link:
         payload = bytearray(self._check(header, CONTROL, LONGEST_CONTROL, exact=False))
         view = memoryview(payload)
         self._receive_pieces(header, view, CONTROL, at_least_one=True)
-        message: dict[str, Any] = json.loads(payload)
+        try:
+            message = json.loads(payload)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            raise ProtocolError(f"{self.peer} sent a message that cannot be read.", advice="Nothing was released.")
         return message
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sdh.errors import InternalError
 from sdh.executors import cuckoo
 from sdh.executors.arithmetic import mux_many
-from sdh.executors.bits import Bits, and_many, slice_, xor
+from sdh.executors.bits import Bits, all_of, and_many, slice_, xor
 from sdh.executors.compare import is_zero_many
 from sdh.executors.permute import CopyRoutes, Record, copied, copy_routes, permute
 from sdh.executors.runtime import Session
@@ -164,10 +164,7 @@ def _equal(session: Session, own: Sequence[Tensor], found: Sequence[Shared | Bit
     differences = [(mine.repeat(times) - raw(theirs), width)
                    for mine, theirs, width in zip(own, found, widths, strict=True)]
     terms = [*is_zero_many(session, differences), full]
-    while len(terms) > 1:
-        met = and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
-        terms = met + terms[2 * len(met):]
-    return terms[0]
+    return all_of(session, terms)
 
 
 def _selected(session: Session, match: Bits, payload: Columns, rows: int) -> Columns:

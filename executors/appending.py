@@ -8,12 +8,14 @@ from typing import assert_never
 
 from sdh.executors import bits
 from sdh.executors.bits import Bits
-from sdh.executors.evaluate import Scope, typed
+from sdh.executors.evaluate import typed
 from sdh.executors.runtime import Session
+from sdh.executors.scope import Scope
 from sdh.executors.values import Number, Relation, Text, Truth, Value, false_of, joined
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Expression
-from sdh.planners.physical import Concat, traits
-from sdh.planners.ranges import Shared
+from sdh.planners.intervals import Shared
+from sdh.planners.physical import Concat
 
 
 def concat(session: Session, node: Concat, parts: Sequence[Relation], errors: list[Bits]) -> Relation:

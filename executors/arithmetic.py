@@ -14,7 +14,9 @@ from torch import Tensor
 from sdh.errors import InternalError
 from sdh.executors.bits import Bits
 from sdh.executors.dealing import Correlation
-from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
+from sdh.executors.jobs import CHUNK, Job, Opening, Rounds
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, split, unpack, words_of
 
 

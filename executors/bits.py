@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors.dealing import Correlation
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import Bits, bits_of, pack, split, unpack, words_of
 
 __all__ = ["Bits", "all_or", "and_", "and_many", "and_words", "concat", "constant", "not_", "or_", "or_many", "pack",

@@ -18,8 +18,10 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.bits import Bits
 from sdh.executors.dealing import Correlation
+from sdh.executors.jobs import CHUNK, Job, Opening, Rounds
+from sdh.executors.messages import Masked
 from sdh.executors.permute import Given, Record, shuffle
-from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, raw, unpack, words_of
 from sdh.planners.sorting import place_bits
 

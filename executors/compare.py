@@ -20,7 +20,9 @@ from sdh.errors import InternalError
 from sdh.executors.bits import Bits, and_, concat, slice_
 from sdh.executors.blocks import look_up
 from sdh.executors.dealing import Correlation
-from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
+from sdh.executors.jobs import CHUNK, Job, Opening, Rounds
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, bits_of, planes, raw, words_of
 from sdh.executors.trees import Nodes, combine, correlations, plan_levels
 from sdh.planners.comparing import EQ, LT, Tree, choose

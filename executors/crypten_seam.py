@@ -18,7 +18,8 @@ from torch import Tensor
 
 from sdh.errors import InternalError
 from sdh.executors.dealing import Correlation
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, BinarySharedTensor, arithmetic, binary
 
 import crypten  # isort: skip  # after sdh.executors.shares, which makes it importable

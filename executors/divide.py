@@ -26,6 +26,7 @@ from sdh.errors import InternalError, WidthError
 from sdh.executors.arithmetic import plus
 from sdh.executors.bits import Bits
 from sdh.executors.compare import compare_chunk
+from sdh.executors.jobs import CHUNK, Job, Opening, Rounds
 from sdh.executors.products import EQ
 from sdh.executors.rounds import (
     Factor,
@@ -39,7 +40,7 @@ from sdh.executors.rounds import (
     shifts,
     together,
 )
-from sdh.executors.runtime import CHUNK, Job, Opening, Rounds, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, words_of
 from sdh.planners.comparing import Tree, choose
 from sdh.planners.dividing import (

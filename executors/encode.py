@@ -12,8 +12,8 @@ from sdh.errors import StaleFact
 from sdh.executors.codes import codes_of_doubles
 from sdh.executors.text import ArrowArray, Words, encode_text, longest, pc
 from sdh.executors.values import Clear
+from sdh.planners.intervals import Shared
 from sdh.planners.physical import Input
-from sdh.planners.ranges import Shared
 from sdh.schema import Kind
 
 

@@ -20,9 +20,12 @@ from sdh.executors.arithmetic import multiply, mux_many
 from sdh.executors.bits import Bits
 from sdh.executors.compaction import Columns, apply_shared_permutation, destinations, inverse, row_numbers, take_rows, taken
 from sdh.executors.compare import msb
+from sdh.executors.jobs import CHUNK, Job
+from sdh.executors.messages import Masked
 from sdh.executors.permute import Given, Record, permute
 from sdh.executors.rounds import bit_planes, both_of
-from sdh.executors.runtime import CHUNK, Job, Masked, Session
+from sdh.executors.runtime import Session
+from sdh.executors.scan import adjacent_differences
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, raw, words_of
 from sdh.executors.streams import fresh_source
 from sdh.planners.sorting import place_bits
@@ -250,9 +253,7 @@ def differences(column: Shared | Bits) -> ArithmeticSharedTensor | Bits:
     """Each row less (XOR) the one before it."""
     if isinstance(column, Bits):
         return bits_of(column.share ^ moved_on(column.share, 1), column.rows)
-    share = raw(column).clone()
-    share[1:] -= raw(column)[:-1]
-    return arithmetic(share)
+    return arithmetic(adjacent_differences(raw(column)))
 
 
 def prefixes(column: Shared | Bits) -> ArithmeticSharedTensor | Bits:

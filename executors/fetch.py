@@ -23,8 +23,9 @@ from sdh.executors import bits
 from sdh.executors.bits import Bits
 from sdh.executors.dealing import Correlation
 from sdh.executors.lookup import as_numbers
+from sdh.executors.messages import Masked
 from sdh.executors.parities import add_parities, parity
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import bits_of, pack, planes, raw, words_of
 from sdh.executors.values import Clear, Number, Relation, Text, Value
 from sdh.planners.fetch_costs import DRAWN, SLICE, index_bits, limbs_of, row_bits

@@ -1,4 +1,4 @@
-"""GROUP BY of keys that no owner knows, DISTINCT, and the first rows of an order: by sorts on shares (protocols.md, section 5).
+"""GROUP BY of keys that no owner knows, by a sort on shares (protocols.md, section 5).
 
 Rows that are not there sort last. Neighbours are compared, so that equal keys make a group; sums are differences of prefix
 sums, which a stable compaction brings together for the last row of each group. How many groups there are never shows.
@@ -6,33 +6,40 @@ sums, which a stable compaction brings together for the last row of each group. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from sdh.executors import bits
-from sdh.executors.arithmetic import to_arithmetic, to_arithmetic_many
+from sdh.executors.arithmetic import to_arithmetic_many
 from sdh.executors.bits import Bits
-from sdh.executors.compaction import columns_of as as_columns
 from sdh.executors.compaction import compact
 from sdh.executors.compare import is_zero_many
-from sdh.executors.evaluate import Scope, evaluate
-from sdh.executors.grouping import Weighed, candidates, differences, extreme_width, weigh, weight_of
-from sdh.executors.key_limbs import Coded, coded, extreme_text, falling, neighbours, value_in, value_of
-from sdh.executors.keys import Limb
-from sdh.executors.permute import Given, Record, shuffle
+from sdh.executors.key_limbs import Coded, coded, extreme_text, neighbours, value_in, value_of
+from sdh.executors.permute import Given, Record
+from sdh.executors.records import (
+    Parts,
+    as_bits,
+    as_ring,
+    bit_of,
+    coded_shapes,
+    flat,
+    hollow,
+    regrouped,
+    row_limbs,
+    rows_between,
+    shapes,
+    without_columns,
+)
 from sdh.executors.runtime import Session
-from sdh.executors.scan import segmented_extreme
+from sdh.executors.scan import adjacent_differences, segmented_extreme
+from sdh.executors.scope import Scope
 from sdh.executors.shares import Shared, raw
-from sdh.executors.sorting import sort, top_k
+from sdh.executors.sorting import sort
 from sdh.executors.text_extremes import best_of_groups
-from sdh.executors.values import Number, Relation, Truth, Value, columns_of, flatten, from_columns, optional, unflatten
-from sdh.planners.physical import ALONE, SORTED, Cut, GroupAggregate, MarkDistinct, TopK, group_slots
-
-Parts = Sequence[Record]
-"""Columns of one row count in groups that are used together: what a record is made of."""
+from sdh.executors.values import Number, Relation, Value, columns_of, from_columns, optional
+from sdh.executors.weighing import Weighed, candidates, extreme_width, weigh
+from sdh.planners.derive_traits import group_slots
+from sdh.planners.physical import ALONE, SORTED, GroupAggregate
 
 
 def group_aggregate(node: GroupAggregate, scope: Scope) -> Relation:
@@ -55,36 +62,18 @@ def group_aggregate(node: GroupAggregate, scope: Scope) -> Relation:
     weights = list(counts)
     del counts, extremes, texts
     if node.arrangement == SORTED:
-        record, limbs = Given(_flat(parts)), _limbs(session, keys, scope.relation.valid)
-        parts, keys, values, found = _hollow(parts), _coded_shapes(keys), _shapes(values), _shape(found)
-        scope = _without_columns(scope)   # all that is needed of it is in the record
-        parts = _regrouped(parts, sort(session, limbs, record))
+        record, limbs = Given(flat(parts)), row_limbs(session, keys, scope.relation.valid)
+        parts, keys, values, found = hollow(parts), coded_shapes(keys), shapes(values), _shape(found)
+        scope = without_columns(scope)   # all that is needed of it is in the record
+        parts = regrouped(parts, sort(session, limbs, record))
     return _grouped(node, parts, keys, values, found, weights, scope)
-
-
-def _hollow(parts: Parts) -> list[Record]:
-    """Columns of no rows in the stead of all: what says how a record is divided."""
-    return [[bits.slice_(column, 0, 0) if isinstance(column, Bits) else raw(column).new_empty(0) for column in part]
-            for part in parts]
-
-
-def _without_columns(scope: Scope) -> Scope:
-    return replace(scope, relation=Relation(scope.rows, None, {}))
-
-
-def _coded_shapes(keys: Sequence[Coded]) -> list[Coded]:
-    return [key.of(_hollow([key.record])[0]) for key in keys]
-
-
-def _shapes(values: Sequence[Value]) -> list[Value]:
-    return [from_columns(value, _hollow([columns_of(value)])[0]) for value in values]
 
 
 def _shape(found: Weighed) -> Weighed:
     """Which sums and extremes there are, and what counts, without the numbers."""
     sums = {i: share.new_empty(0) for i, share in found.sums.items()}
     extremes = {i: (share.new_empty(0), null) for i, (share, null) in found.extremes.items()}
-    return Weighed(found.weights, sums, extremes, {i: text.of(_hollow([text.record])[0]) for i, text in found.texts.items()})
+    return Weighed(found.weights, sums, extremes, {i: text.of(hollow([text.record])[0]) for i, text in found.texts.items()})
 
 
 def _grouped(node: GroupAggregate, parts: list[Record], keys: list[Coded], values: list[Value], found: Weighed,
@@ -98,23 +87,23 @@ def _grouped(node: GroupAggregate, parts: list[Record], keys: list[Coded], value
     same = neighbours(session, moved) if rows > 1 else None
     steps = _doubled(session, same) if found.extremes or found.texts else []
     best = _extremes(node, extremes, found, steps, scope) + _text_extremes(node, texts, found, steps, scope)
-    added = [torch.cumsum(_ring(column), 0) for column in (*counts, *sums)]
-    last = _last(session, same, _bit(valid), rows)
+    added = [torch.cumsum(as_ring(column), 0) for column in (*counts, *sums)]
+    last = _last(session, same, bit_of(valid), rows)
     front: Parts = [[last], *payload, added, best]
-    given, front = Given(_flat(front)), _hollow(front)
+    given, front = Given(flat(front)), hollow(front)
     del rest, counts, sums, extremes, texts, payload, added, best, moved
-    [[exists], *kept, added_up, found_best] = _regrouped(front, _first(compact(session, last, given), slots))
-    totals = [differences(_ring(column)) for column in added_up]
+    [[exists], *kept, added_up, found_best] = regrouped(front, _first(compact(session, last, given), slots))
+    totals = [adjacent_differences(as_ring(column)) for column in added_up]
     by_weight = dict(zip(weights, totals, strict=False))
     by_call = dict(zip(found.sums, totals[len(weights):], strict=True))
     columns = {field.number: value_of(key.of(record), e, session)
                for (field, e), key, record in zip(node.keys, keys, kept, strict=False)}
     columns |= {field.number: from_columns(value, record)
                 for (field, _), value, record in zip(node.carried, values, kept[places:], strict=True)}
-    pairs = {i: (_ring(found_best[2 * place]), _bits(found_best[2 * place + 1])) for place, i in enumerate(found.extremes)}
+    pairs = {i: (as_ring(found_best[2 * place]), as_bits(found_best[2 * place + 1])) for place, i in enumerate(found.extremes)}
     columns |= _calls(node, found, by_weight, by_call, pairs, slots, scope)
-    columns |= _texts(node, found, [_ring(column) for column in found_best[2 * len(pairs):]], scope)
-    return Relation(slots, _bits(exists), columns)
+    columns |= _texts(node, found, [as_ring(column) for column in found_best[2 * len(pairs):]], scope)
+    return Relation(slots, as_bits(exists), columns)
 
 
 def _alone(node: GroupAggregate, found: Weighed, values: list[Value], counts: dict[int, Tensor], scope: Scope) -> Relation:
@@ -144,9 +133,6 @@ def _null_of(function: str, none: Bits | None, found: Weighed, i: int, scope: Sc
 
 def _not(session: Session, weight: Bits | None) -> Bits | None:
     return None if weight is None else bits.not_(session, weight)
-
-
-# --- what each row adds --------------------------------------------------------------------------
 
 
 def _weight(found: Weighed, i: int) -> int:
@@ -182,9 +168,6 @@ def _calls(node: GroupAggregate, found: Weighed, counts: dict[int, Tensor], sums
     return columns
 
 
-# --- groups --------------------------------------------------------------------------------------
-
-
 def _last(session: Session, same: Bits | None, valid: Bits | None, rows: int) -> Bits:
     """The last row of each group: there, and the next row is not, or has other keys."""
     if rows < 2 or same is None:
@@ -212,15 +195,15 @@ def _extremes(node: GroupAggregate, record: Record, found: Weighed, steps: list[
     session, parts = scope.session, iter(record)
     result: list[Shared | Bits] = []
     for i, (_, null) in found.extremes.items():
-        share, none = next(parts), None if null is None else _bits(next(parts))
+        share, none = next(parts), None if null is None else as_bits(next(parts))
         call = node.calls[i]
-        result += segmented_extreme(session, _ring(share), none, steps, extreme_width(call, scope), call.function == "max")
+        result += segmented_extreme(session, as_ring(share), none, steps, extreme_width(call, scope), call.function == "max")
     return result
 
 
 def _text_extremes(node: GroupAggregate, record: Record, found: Weighed, steps: list[Bits], scope: Scope) -> list[Shared | Bits]:
     """Of each row's group up to it: the limbs of the best text."""
-    limbs, result = iter(map(_ring, record)), list[Shared | Bits]()
+    limbs, result = iter(map(as_ring, record)), list[Shared | Bits]()
     for i, text in found.texts.items():
         one = candidates(node.calls[i], text, [next(limbs) for _ in text.shares])
         result += best_of_groups(scope.session, one, steps).limbs
@@ -236,114 +219,5 @@ def _texts(node: GroupAggregate, found: Weighed, limbs: list[Tensor], scope: Sco
     return values
 
 
-# --- marks, and the first rows -------------------------------------------------------------------
-
-
-def mark_distinct(node: MarkDistinct, scope: Scope) -> Relation:
-    """Rows sorted by (is not there, keys, is not counted, argument); the first of equal counted ones is marked."""
-    session, valid = scope.session, scope.relation.valid
-    counted = weight_of(valid, node.filter, evaluate(node.argument, scope), scope)
-    keys = coded(node.keys, scope, valid)
-    [argument] = coded([node.argument], scope, counted)
-    limbs = _limbs(session, keys, valid)
-    if counted is not None and counted is not valid:
-        limbs.append((raw(to_arithmetic(session, bits.not_(session, counted))), 2))
-    kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
-    limbs += argument.limbs
-    parts: Parts = [optional(valid), optional(counted), *(key.record for key in (*keys, argument)), flatten(kept)]
-    record, parts, keys = Given(_flat(parts)), _hollow(parts), _coded_shapes([*keys, argument])
-    kept, scope = dict(zip(kept, _shapes(list(kept.values())), strict=True)), _without_columns(scope)
-    del argument
-    [there, count, *coded_keys, columns] = _regrouped(parts, sort(session, limbs, record))
-    moved = [key.of(one) for key, one in zip(keys, coded_keys, strict=True)]
-    first = scope.bit(True) if counted is None else _bits(count[0])
-    same = neighbours(session, moved) if scope.rows > 1 else None
-    if same is not None:
-        new = bits.concat([bits.constant(session, 1, True), bits.not_(session, same)])
-        first = new if counted is None else bits.and_(session, first, new)
-    return Relation(scope.rows, _bit(there), unflatten(kept, columns) | {node.mark.number: Truth(first)})
-
-
-def cut(node: Cut, scope: Scope) -> Relation:
-    """At most so many rows of each value of the keys (privacy.md: the bound on what one unit contributes).
-
-    1. A shuffle, so that which of equal keys come first is random. 2. Sort by (is not there, keys), which is stable. 3. A row
-    stays unless the one `most` places before has its keys: an equality a row, and nothing is counted.
-    """
-    session, valid, rows = scope.session, scope.relation.valid, scope.rows
-    kept = {number: value for number, value in scope.relation.columns.items() if number in node.kept}
-    if rows <= node.most:
-        return Relation(rows, scope.bit(True) if valid is None else valid, kept)
-    keys = coded(node.keys, scope, valid)
-    parts: Parts = [optional(valid), *(key.record for key in keys), flatten(kept)]
-    parts = _regrouped(parts, shuffle(session, _flat(parts)))
-    there, keys = _bit(parts[0]), [key.of(record) for key, record in zip(keys, parts[1:-1], strict=True)]
-    parts = _regrouped(parts, sort(session, _limbs(session, keys, there), _flat(parts)))
-    there, keys = _bit(parts[0]), [key.of(record) for key, record in zip(keys, parts[1:-1], strict=True)]
-    same = neighbours(session, keys, node.most)
-    later = bits.constant(session, rows - node.most, False) if same is None else bits.not_(session, same)
-    first = bits.concat([bits.constant(session, node.most, True), later])
-    return Relation(rows, first if there is None else bits.and_(session, first, there), unflatten(kept, parts[-1]))
-
-
-def first_rows(node: TopK, scope: Scope) -> Relation:
-    """The rows at places offset .. offset + limit - 1 of a sort by (is not there, keys)."""
-    session, valid, relation = scope.session, scope.relation.valid, scope.relation
-    rows = relation.slots if node.limit is None else min(relation.slots, node.offset + node.limit)
-    kept = {number: value for number, value in relation.columns.items() if number in node.kept}
-    parts: Parts = [optional(valid), flatten(kept)]
-    if node.keys:
-        high = [key.nulls_first == key.descending for key in node.keys]
-        keys = coded([key.expression for key in node.keys], scope, valid, high)
-        falls = [*[False] * (valid is not None), *falling(keys, [key.descending for key in node.keys])]
-        limbs, record, slots = _limbs(session, keys, valid), Given(_flat(parts)), relation.slots
-        kept, scope, parts = dict(zip(kept, _shapes(list(kept.values())), strict=True)), _without_columns(scope), _hollow(parts)
-        del keys, relation
-        moved = sort(session, limbs, record, falls) if rows == slots else top_k(session, limbs, record, rows, falls)
-    elif valid is not None:
-        moved = compact(session, valid, _flat(parts))
-    else:
-        moved = as_columns(_flat(parts))
-    [there, columns] = _regrouped(parts, _cut(moved, min(node.offset, rows), rows))
-    return Relation(rows - min(node.offset, rows), _bit(there), unflatten(kept, columns))
-
-
-def _limbs(session: Session, keys: Sequence[Coded], valid: Bits | None) -> list[Limb]:
-    """Rows that are not there last, then by the keys."""
-    flag: list[Limb] = [] if valid is None else [(raw(to_arithmetic(session, bits.not_(session, valid))), 2)]
-    return [*flag, *(limb for key in keys for limb in key.limbs)]
-
-
-# --- records -------------------------------------------------------------------------------------
-
-
-def _flat(parts: Parts) -> list[Shared | Bits]:
-    return [column for part in parts for column in part]
-
-
-def _regrouped(like: Parts, record: Record) -> list[Record]:
-    columns = iter(record)
-    return [[next(columns) for _ in part] for part in like]
-
-
 def _first(record: Record, rows: int) -> list[Shared | Bits]:
-    return _cut(record, 0, rows)
-
-
-def _cut(record: Record, start: int, stop: int) -> list[Shared | Bits]:
-    """Rows start .. stop - 1."""
-    return [bits.slice_(column, start, stop) if isinstance(column, Bits) else raw(column)[start:stop] for column in record]
-
-
-def _bit(record: Record) -> Bits | None:
-    return next((column for column in record if isinstance(column, Bits)), None)
-
-
-def _bits(column: Shared | Bits) -> Bits:
-    assert isinstance(column, Bits)
-    return column
-
-
-def _ring(column: Shared | Bits) -> Tensor:
-    assert not isinstance(column, Bits)
-    return raw(column)
+    return rows_between(record, 0, rows)

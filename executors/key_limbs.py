@@ -12,10 +12,11 @@ from sdh.executors import bits
 from sdh.executors.arithmetic import mux_many, plus, to_arithmetic
 from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero, is_zero_many, msb
-from sdh.executors.evaluate import Scope, as_number, evaluate, typed
+from sdh.executors.evaluate import as_number, evaluate, typed
 from sdh.executors.permute import Record
 from sdh.executors.quotient import ordered
 from sdh.executors.runtime import Session
+from sdh.executors.scope import Scope
 from sdh.executors.shares import Shared, raw
 from sdh.executors.values import Number, Text, Truth, Value, null_of
 from sdh.planners.expressions import Expression

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from sdh.executors.text import words_for
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Expression
-from sdh.planners.physical import Release, traits
+from sdh.planners.intervals import Columns
+from sdh.planners.physical import Release
 from sdh.planners.quotients import is_quotient
-from sdh.planners.ranges import Columns, bytes_of
+from sdh.planners.ranges import bytes_of
 from sdh.schema import Kind, Type
 
 

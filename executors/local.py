@@ -49,7 +49,7 @@ def _noise_functions(connection: duckdb.DuckDBPyConnection, noises: Sequence[Noi
     names = [noise_function(noise) for noise in noises]
     for noise, name in zip(noises, names, strict=True):
         kind = str(noise.input.type)
-        # SPECIAL: the function sees NULL too, and adds nothing to it
+        # SPECIAL: the function sees NULL too
         connection.create_function(name, partial(_with_noise, noise), [kind], kind, type=PythonUDFType.ARROW,
                                    side_effects=True, null_handling=FunctionNullHandling.SPECIAL)
     try:
@@ -60,10 +60,10 @@ def _noise_functions(connection: duckdb.DuckDBPyConnection, noises: Sequence[Noi
 
 
 def _with_noise(noise: Noise, column: Any) -> Any:
-    """The column's integers, times 10^scale of its type, plus exact draws."""
+    """The column's integers, times 10^scale of its type, plus exact draws. NULL, a sum of nothing, is 0: it would be exact."""
     mechanism, scale = noise.mechanism, noise.input.type.scale
     drawn = draws(mechanism.kind, mechanism.scale, len(column))
-    values = [None if value is None else EXACT.add(Decimal(value), Decimal(one).scaleb(-scale, EXACT))
+    values = [EXACT.add(Decimal(0 if value is None else value), Decimal(one).scaleb(-scale, EXACT))
               for value, one in zip(column.to_pylist(), drawn, strict=True)]
     return pa.array(values, pa.decimal128(38, scale)).cast(column.type)
 

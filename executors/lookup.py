@@ -22,7 +22,9 @@ from sdh.errors import InternalError
 from sdh.executors.arithmetic import to_arithmetic
 from sdh.executors.bits import Bits, concat
 from sdh.executors.correlations import INDEX_BITS, Correlation
-from sdh.executors.runtime import CHUNK, Job, Masked, Opening, Rounds, Session
+from sdh.executors.jobs import CHUNK, Job, Opening, Rounds
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, bits_of, planes, raw, unpack, words_of
 
 

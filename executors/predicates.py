@@ -13,7 +13,7 @@ from sdh.executors.compare import is_zero, is_zero_many, less, less_many, less_w
 from sdh.executors.runtime import Session
 from sdh.executors.text import LENGTH_WIDTH, TEXT_WIDTH
 from sdh.executors.values import Number, Text, Value
-from sdh.planners.ranges import Range
+from sdh.planners.intervals import Range
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.executors.values import Clear, Number, Relation, Text, Truth, Value
 from sdh.planners.expressions import Ref
-from sdh.planners.physical import Lookup, table_bits
-from sdh.planners.ranges import Shared, scale_of
+from sdh.planners.intervals import Shared
+from sdh.planners.key_words import table_bits
+from sdh.planners.physical import Lookup
+from sdh.planners.ranges import scale_of
 from sdh.schema import Kind
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sdh.executors.appending import shaped
-from sdh.executors.evaluate import Scope
+from sdh.executors.scope import Scope
 from sdh.executors.values import Relation, Value
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Ref
-from sdh.planners.physical import Project, traits
+from sdh.planners.physical import Project
 
 
 def project(node: Project, scope: Scope) -> Relation:

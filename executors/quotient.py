@@ -9,7 +9,8 @@ from sdh.executors import bits
 from sdh.executors.arithmetic import mux_many, to_arithmetic_many
 from sdh.executors.bits import Bits
 from sdh.executors.divide import significand
-from sdh.executors.evaluate import Scope, either_null, number
+from sdh.executors.evaluate import number
+from sdh.executors.scope import Scope, either_null
 from sdh.executors.shares import raw
 from sdh.planners.expressions import Expression
 from sdh.planners.quotients import division_of, pair_of

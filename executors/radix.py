@@ -12,10 +12,11 @@ from sdh.errors import InternalError
 from sdh.executors import bits
 from sdh.executors.bits import Bits
 from sdh.executors.compaction import Columns, apply_shared_permutation, columns_of, destinations, invert, row_numbers
+from sdh.executors.jobs import CHUNK, Job
 from sdh.executors.keys import Limb, falling
 from sdh.executors.permute import Record
 from sdh.executors.rounds import bit_planes
-from sdh.executors.runtime import CHUNK, Job, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import bits_of, raw
 from sdh.planners.sorting import DIGIT, carried_along
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -23,8 +24,12 @@ from sdh.executors.layout import (
 from sdh.executors.local import from_stream
 from sdh.executors.packing import unpack_bits, words_of
 from sdh.executors.text import ArrowArray, Words, decode_text, pc
-from sdh.planners.physical import Release, traits
+from sdh.planners.derive_traits import traits
+from sdh.planners.last_steps import Step
+from sdh.planners.physical import Release
+from sdh.planners.placed import Top
 from sdh.planners.plan import Plan
+from sdh.planners.render import expression_sql
 from sdh.schema import NULL, Kind, Schema, Type
 
 
@@ -49,6 +54,8 @@ def assemble(plan: Plan, payloads: list[bytes]) -> pa.Table:
         bits = [one[keep] for one in flags[flag : flag + bit_count(column)]]
         word, flag = word + len(mine), flag + len(bits)
         columns.append(_decoded(column, mine, bits))
+    top = plan.placed.top
+    columns = _worked_out(columns, top.steps) if isinstance(top, Top) and top.steps else columns
     visible = [_as(column, c.type) for column, c in zip(columns, plan.placed.schema, strict=False)]
     hidden = columns[len(visible) :]
     index = _order(plan.root, [*visible, *hidden])
@@ -96,6 +103,21 @@ def _decoded(column: Column, words: list[Words], bits: list[Words]) -> ArrowArra
             return pa.array(_quotient(words, bits), mask=bits[0])
         case _:
             assert_never(column)
+
+
+def _worked_out(columns: list[ArrowArray], steps: Sequence[Step]) -> list[ArrowArray]:
+    """The client's own steps, by DuckDB: they are arithmetic on DOUBLEs that it has. Raises DataError as DuckDB does."""
+    released = pa.table({step.input.sql: columns[step.place] for step in steps})
+    with duckdb.connect(config={"threads": 1, "python_enable_replacements": "false"}) as connection:
+        connection.register("released", released)
+        try:
+            values = ", ".join(expression_sql(step.value) for step in steps)
+            made = connection.sql(f"SELECT {values} FROM released").to_arrow_table()
+        except duckdb.Error as error:
+            said = str(error).splitlines()[0].partition(": ")[2].partition(" when casting")[0].rstrip(".!")
+            raise DataError(f"{said}.", advice="Guard what is worked out of a quotient, as with greatest(..., 0).") from None
+    by_place = {step.place: made.column(i).combine_chunks() for i, step in enumerate(steps)}
+    return [by_place.get(place, column) for place, column in enumerate(columns)]
 
 
 def _number(values: Words, null: Words, type_: Type) -> ArrowArray:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from sdh.executors.dealing import Correlation
+from sdh.executors.jobs import Opening, Rounds
+from sdh.executors.messages import Masked
 from sdh.executors.products import EQ, LT, evaluate
-from sdh.executors.runtime import Masked, Opening, Rounds, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import planes, unpack
 
 

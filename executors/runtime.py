@@ -1,6 +1,6 @@
-"""One query's session at one party: randomness, the two doors out of shares, tracing and the meter.
+"""One query's session at one party: randomness, the two doors out of shares, the address of every step and the meter.
 
-Every protocol is written once against `Session` on torch tensors. Run with a `TraceSession` (device "meta") it sends
+Every protocol is written once against `Session` on torch tensors. Run with a `tracing.TraceSession` (device "meta") it sends
 nothing and its draws become the *dealing list*, so the list and the predicted cost are exact and no protocol can
 branch on data. Every step (draw, opening, sharing) has the address `label#step`, equal at all parties.
 """
@@ -8,92 +8,30 @@ branch on data. Every step (draw, opening, sharing) has the address `label#step`
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from sdh.audit import Reveal
-from sdh.connectors.wire import Link
-from sdh.connectors.wire import session_seed as seed
-from sdh.errors import DealerLost, InternalError, PartyLost, ProtocolError
+from sdh.connectors.wire import Link, session_seed
+from sdh.errors import DealerLost, InternalError, PartyLost
 from sdh.executors import dealing, packing, shares
 from sdh.executors.dealing import Correlation, DealingList, Item
 from sdh.executors.devices import fused, received, streams_on
+from sdh.executors.jobs import WINDOW, Job, Opening, Rounds
 from sdh.executors.messages import Masked, Posted, collect, give_rows, post, take_rows
-from sdh.executors.metering import Cost, Meter, Step
-from sdh.executors.shapes import ShapesOnly
+from sdh.executors.metering import Meter, Step
+from sdh.executors.permutation import Permutation
 from sdh.executors.shares import Bits
 from sdh.executors.streams import Source, fresh_source
 from sdh.planners.comparing import LOCAL, Network
 
-__all__ = ["CHUNK", "WINDOW", "Cost", "Job", "Masked", "Meter", "Opening", "Permutation", "Rounds", "Session",
-           "TraceSession", "check_list", "seed", "trace"]
-
 T = TypeVar("T")
-
-CHUNK = 1 << max(6, int(os.environ.get("SDH_CHUNK_BITS", "18")))
-"""Rows of a comparison that are worked on at a time: memory stays bounded. The same at all parties, as the dealing list
-that they compare follows from it; GPUs want 2^21."""
-WINDOW = 3
-"""Chunks under way at a time: while one waits for its opening, the others compute and their randomness is dealt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What one round of a protocol opens, and what hides it (`Session.open_masked`)."""
-
-    values: Sequence[Masked]
-    hidden_by: str
-
-
-Rounds = Generator[Opening, list[Tensor], T]
-"""The body of a protocol on one chunk: it yields each opening and is sent what came of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job(Generic[T]):
-    """One chunk's protocol. Equal `key`s (its name, row counts, widths) have equal steps; no `at` inside."""
-
-    key: Hashable
-    body: Callable[[], Rounds[T]]
-
-
-class Permutation:
-    """This party's part of a dealt permutation of rows, a group of columns at a time.
-
-    `order` (None but at its owner) is taken once: nobody need keep it. `off` and `on` are called in turn for each group: the
-    masks A of the rows, None at the owner; then those of the result, B or, at the owner, C (dealing.RowMasks). Words are
-    [rows, columns], octets [rows, width].
-    """
-
-    def __init__(self, groups: Sequence[Correlation], order: Tensor | None, off: Callable[[Correlation], dealing.RowMasks] | None,
-                 on: Callable[[Correlation], dealing.RowMasks]) -> None:
-        self._order, self._off, self._on = order, off, on
-        self._next_off, self._next_on = iter(groups), iter(groups)
-
-    def order(self) -> Tensor | None:
-        order, self._order = self._order, None
-        return order
-
-    def off(self) -> tuple[Tensor, Tensor] | None:
-        group = next(self._next_off)
-        return None if self._off is None else _tensors(self._off(group))
-
-    def on(self) -> tuple[Tensor, Tensor]:
-        return _tensors(self._on(next(self._next_on)))
-
-
-def _tensors(masks: dealing.RowMasks) -> tuple[Tensor, Tensor]:
-    """NumPy's arrays as tensors; a device's streams give tensors."""
-    words, octets = (part if isinstance(part, Tensor) else torch.from_numpy(part) for part in (masks.words, masks.octets))
-    return words, octets
 
 
 class Session:
@@ -115,8 +53,8 @@ class Session:
         """What went through `reveal`, in order."""
         self._expected = expected
         make = streams_on(self.device)
-        self._pairs = {peer: Source(seed(link.secret, digest), make) for peer, link in self.links.items()}
-        self._dealt = Source(seed(dealer.secret, digest), make) if dealer is not None else None
+        self._pairs = {peer: Source(session_seed(link.secret, digest), make) for peer, link in self.links.items()}
+        self._dealt = Source(session_seed(dealer.secret, digest), make) if dealer is not None else None
         self._private = fresh_source(make)
         self._prepared: deque[object] | None = None
         self._label, self._step, self._drawn = "", 0, 0
@@ -158,7 +96,7 @@ class Session:
     def at(self, owner: int, work: Callable[[], T]) -> T | None:
         """What `work` gives of clear data, at its owner; None at the others and in a trace.
 
-        After `prepare` it is what was worked out then: no such work lies between frames, where its time would tell
+        After `tracing.prepare` it is what was worked out then: no such work lies between frames, where its time would tell
         of the data (rule 8).
         """
         if self.rank != owner or self.tracing:
@@ -174,12 +112,9 @@ class Session:
         """`work()` at its owner on what was dealt, which takes the same time for any data; None elsewhere."""
         return work() if self.rank == owner and not self.tracing else None
 
-    def prepare(self, program: Callable[[Session], object]) -> None:
-        """Do all of a program's work on clear data (`at`) now, before its first frame. Raises what that work does."""
-        preparing = PreparingSession(self)
-        with ShapesOnly():
-            program(preparing)
-        self._prepared = preparing.prepared
+    def keep(self, prepared: deque[object]) -> None:
+        """What was worked out ahead of clear data, in the order in which `at` and `pair_key` give it (tracing.prepare)."""
+        self._prepared = prepared
 
     # --- correlated randomness ---
 
@@ -407,146 +342,3 @@ class Session:
 
     def _blank(self, shape: tuple[int, ...], dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    """What a job did: its steps before each of its openings, those after the last, and what it gave."""
-
-    rounds: list[tuple[list[Step], Opening]]
-    last: list[Step]
-    result: object
-
-
-def _unlabelled(steps: Sequence[Step]) -> list[Step]:
-    return [replace(step, label="") for step in steps]
-
-
-class TraceSession(Session):
-    """A session on device "meta": nothing is computed or sent, draws and costs are recorded."""
-
-    tracing = True
-
-    def __init__(self, parties: Sequence[str], rank: int = 0, network: Network = LOCAL) -> None:
-        super().__init__(rank, parties, {}, None, b"", device="meta", network=network)
-        self._steps: list[Step] = []
-        self._done: dict[Hashable, tuple[list[Step], object]] = {}
-        self._scripts: dict[Hashable, _Script] = {}
-
-    def once(self, key: Hashable, body: Callable[[], T]) -> T:
-        if key in self._done:
-            steps, result = self._done[key]
-            self._repeat(steps)
-            return result  # type: ignore[return-value]
-        start, outer = len(self._steps), len(self._label)
-        result = body()
-        self._done[key] = [replace(step, label=step.label[outer:]) for step in self._steps[start:]], result
-        return result
-
-    def interleave(self, jobs: Sequence[Job[T]]) -> list[T]:
-        return super().interleave([Job(job.key, partial(self._again, job)) for job in jobs])
-
-    def _again(self, job: Job[T]) -> Rounds[T]:
-        """The body of a job, or the steps of an earlier one of its key: what it drew before each of its openings."""
-        script = self._scripts.get(job.key)
-        if script is None:
-            script = self._scripts[job.key] = yield from self._record(job.body())
-        else:
-            for steps, opening in script.rounds:
-                self._repeat(steps)
-                yield opening
-            self._repeat(script.last)
-        return cast(T, script.result)
-
-    def _record(self, body: Rounds[object]) -> Generator[Opening, list[Tensor], _Script]:
-        rounds: list[tuple[list[Step], Opening]] = []
-        opened: list[Tensor] | None = None
-        while True:
-            start = len(self._steps)
-            try:
-                opening = next(body) if opened is None else body.send(opened)
-            except StopIteration as end:
-                return _Script(rounds, _unlabelled(self._steps[start:]), end.value)
-            rounds.append((_unlabelled(self._steps[start:]), opening))
-            opened = yield opening
-
-    def _repeat(self, steps: Sequence[Step]) -> None:
-        outer = self._label
-        for step in steps:
-            self._label = outer + step.label if outer else step.label.removeprefix("/")
-            if step.group:
-                owner = step.group[0].owner
-                self._item(step.group, owner if owner >= 0 else self._drawn % self.count)
-            else:
-                self._next(step)
-        self._label = outer
-
-    def _next(self, step: Step) -> str:
-        self._steps.append(replace(step, label=self._label))
-        return super()._next(step)
-
-    def _shares(self, item: Item) -> list[list[Tensor]]:
-        return [[self._blank(part.shape) for parts in dealing.layout(correlation) for part in parts]
-                for correlation in item.group]
-
-    def _permutation(self, item: Item) -> Permutation:
-        def masks(group: Correlation) -> dealing.RowMasks:
-            return dealing.RowMasks(self._blank((group.total, group.count)), self._blank((group.total, group.width), torch.uint8))
-
-        return Permutation(item.group, None, None, masks)
-
-    def _share(self, owner: int, values: Tensor | None, rows: int, *, xor: bool) -> Tensor:
-        self._next(Step())
-        return self._blank((rows,))
-
-    def _pair_words(self, peer: int, address: str, rows: int) -> Tensor:
-        return self._blank((rows,))
-
-    def private_words(self, count: int) -> Tensor:
-        self._next(Step())
-        return self._blank((count,))
-
-    def _send(self, address: str, values: Sequence[Masked]) -> Posted:
-        return Posted(address, values, [], 0)
-
-    def _receive(self, posted: Posted) -> list[Tensor]:
-        return [self._blank(tuple(value.share.shape)) for value in posted.values]
-
-
-class PreparingSession(TraceSession):
-    """A trace at a party that has its inputs and its seeds: it does the work on clear data and keeps what that gives."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.parties, session.rank, session.network)
-        self._session = session
-        self.prepared: deque[object] = deque()
-
-    def at(self, owner: int, work: Callable[[], T]) -> T | None:
-        if self.rank != owner:
-            return None
-        found = work()
-        self.prepared.append(found)
-        return found
-
-    def pair_key(self, first: int, second: int) -> bytes | None:
-        address = self._next(Step()) + "/key"
-        if self.rank not in (first, second) or first == second:
-            return None
-        key = self._session.pair_source(second if self.rank == first else first).key(address)
-        self.prepared.append(key)
-        return key
-
-
-def trace(program: Callable[[Session], object], parties: Sequence[str], rank: int = 0,
-          network: Network = LOCAL) -> tuple[DealingList, Meter]:
-    """The dealing list and cost (of the party `rank`) of a program that runs on a session."""
-    session = TraceSession(parties, rank, network)
-    with ShapesOnly():
-        program(session)
-    return session.items, session.meter
-
-
-def check_list(mine: DealingList, digests: Sequence[bytes]) -> None:
-    """Refuse to run unless every party traced the same dealing list."""
-    if any(digest != dealing.list_digest(mine) for digest in digests):
-        raise ProtocolError("The parties traced different dealing lists.", advice="Nothing was shared.")

@@ -19,8 +19,9 @@ from sdh.errors import InternalError
 from sdh.executors.compaction import Columns, row_numbers, take_rows, taken
 from sdh.executors.compare import less_rows
 from sdh.executors.keys import Limb, rows_of, unique
+from sdh.executors.messages import Masked
 from sdh.executors.permute import Given, Record, shuffle
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.runtime import Session
 from sdh.executors.shares import pack, raw, unpack
 from sdh.executors.streams import Words
 from sdh.planners.sorting import Cut, Stage, cuts, stages

@@ -1,4 +1,4 @@
-"""Extremes of groups and of whole columns, and prefix sums (protocols.md section 5)."""
+"""Extremes of groups and of whole columns, and what undoes a prefix sum (protocols.md section 5)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from sdh.executors.bits import Bits, and_, concat, constant, not_, or_, slice_, 
 from sdh.executors.compare import less, less_wide, msb
 from sdh.executors.runtime import Session
 from sdh.executors.shares import ArithmeticSharedTensor, Shared, arithmetic, raw
-
-
-def prefix_sum(x: Shared) -> ArithmeticSharedTensor:
-    """Inclusive prefix sums: local."""
-    return arithmetic(torch.cumsum(raw(x), 0))
 
 
 def same_segment(session: Session, owner: int, segment: Tensor | None, rows: int) -> list[Bits]:
@@ -70,6 +65,13 @@ def tournament(session: Session, value: Shared, null: Bits | None, width: int,
         first, second, odd = best.part(0, half), best.part(half, 2 * half), best.part(2 * half, best.rows)
         best = first.take(second, second.beats(first)).then(odd)
     return best.end()
+
+
+def adjacent_differences(share: Tensor) -> Tensor:
+    """Each row less the one before it: undoes a prefix sum."""
+    out = share.clone()
+    out[1:] -= share[:-1]
+    return out
 
 
 _MERGED = 62

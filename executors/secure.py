@@ -16,30 +16,35 @@ import pyarrow as pa
 
 from sdh.audit import Reveal
 from sdh.errors import InternalError
-from sdh.executors import bits, runtime
+from sdh.executors import bits, tracing
+from sdh.executors.all_pairs import nested_loop
 from sdh.executors.appending import concat
 from sdh.executors.arithmetic import mux_many
 from sdh.executors.bits import Bits
 from sdh.executors.crypten_seam import installed
 from sdh.executors.dealing import DealingList
 from sdh.executors.encode import Encoded, encode_table
-from sdh.executors.evaluate import Scope, evaluate, holds, typed
+from sdh.executors.evaluate import evaluate, holds, typed
 from sdh.executors.fetch import fetch
-from sdh.executors.group_sorted import cut as rows_cut
-from sdh.executors.group_sorted import first_rows, group_aggregate, mark_distinct
+from sdh.executors.group_sorted import group_aggregate
 from sdh.executors.grouping import Partial, aggregate, aggregate_slice, aggregate_slices
 from sdh.executors.inputs import share_input
-from sdh.executors.joining import align_rows, expand_rows, lookup_rows, nested_loop, sort_merge_rows
+from sdh.executors.joining import align_rows, expand_rows, lookup_rows, sort_merge_rows
+from sdh.executors.metering import Meter
 from sdh.executors.noising import noised
 from sdh.executors.permute import shuffle
 from sdh.executors.projecting import project
 from sdh.executors.quotient import divided
 from sdh.executors.reveal import reveal
-from sdh.executors.runtime import Meter, Session
+from sdh.executors.runtime import Session
+from sdh.executors.scope import Scope
 from sdh.executors.shares import Shared, raw
 from sdh.executors.slices import Slice, by_left, cut, pairs
+from sdh.executors.sorted_rows import cut as rows_cut
+from sdh.executors.sorted_rows import first_rows, mark_distinct
 from sdh.executors.uniqueness import unique
 from sdh.executors.values import Number, Relation, Text, Truth, false_of, null_of
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Expression
 from sdh.planners.keep_read import columns_read
 from sdh.planners.physical import (
@@ -63,7 +68,6 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     inputs,
-    traits,
 )
 from sdh.planners.plan import Plan
 from sdh.planners.quotients import is_quotient
@@ -100,12 +104,12 @@ def encode(plan: Plan, party: str, tables: dict[int, pa.Table]) -> Inputs:
 
 def trace(plan: Plan, party: str) -> tuple[DealingList, Meter]:
     """The dealing list and the cost of the run at `party`, from sizes alone."""
-    return runtime.trace(lambda session: run(plan, session, None), plan.placed.parties, plan.placed.parties.index(party))
+    return tracing.trace(lambda session: run(plan, session, None), plan.placed.parties, plan.placed.parties.index(party))
 
 
 def prepare(plan: Plan, session: Session, inputs: Inputs) -> None:
     """Sort, hash and place what this party knows in the clear, before the first frame. Raises KeyViolated, DataError."""
-    session.prepare(lambda preparing: run(plan, preparing, inputs))
+    tracing.prepare(session, lambda preparing: run(plan, preparing, inputs))
 
 
 def run(plan: Plan, session: Session, inputs: Inputs | None) -> bytes:

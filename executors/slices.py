@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from sdh.executors.all_pairs import nested_loop
 from sdh.executors.bits import Bits, concat, slice_
-from sdh.executors.joining import nested_loop
 from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, raw
 from sdh.executors.values import Relation, Value, columns_of, from_columns, joined

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdh.executors import bits
 from sdh.executors.arithmetic import mux_many, to_arithmetic, to_arithmetic_many
-from sdh.executors.bits import Bits, and_many, not_
+from sdh.executors.bits import Bits, all_of, and_many, not_
 from sdh.executors.compaction import Columns, apply_shared_permutation, destinations, row_numbers
 from sdh.executors.compare import is_zero_many
 from sdh.executors.expand import (
@@ -180,10 +180,7 @@ def _equal(session: Session, own: Sequence[Shared], came: Record, widths: Sequen
     pairs = zip(own, _ring(came), widths, strict=True)
     equal = is_zero_many(session, [(raw(mine) - theirs, max(1, width - 1)) for mine, theirs, width in pairs])
     terms = [*equal, *(bit for bit in also if bit is not None)]
-    while len(terms) > 1:
-        met = and_many(session, list(zip(terms[0::2], terms[1::2], strict=False)))
-        terms = met + terms[2 * len(met):]
-    return terms[0]
+    return all_of(session, terms)
 
 
 def _wiped(session: Session, match: Bits, record: Record) -> Columns:

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from sdh.executors.dealing import Correlation
 from sdh.executors.devices import fused
+from sdh.executors.jobs import Opening, Rounds
+from sdh.executors.messages import Masked
 from sdh.executors.products import evaluate, plan
-from sdh.executors.runtime import Masked, Opening, Rounds, Session
+from sdh.executors.runtime import Session
 from sdh.planners.comparing import EQ, LT, Group, levels
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sdh.executors import bits
 from sdh.executors.arithmetic import to_arithmetic
 from sdh.executors.bits import Bits
-from sdh.executors.evaluate import Scope
 from sdh.executors.key_limbs import coded, neighbours
+from sdh.executors.scope import Scope
 from sdh.executors.shares import raw
 from sdh.executors.sorting import sort
 from sdh.executors.values import Relation, null_of

@@ -144,6 +144,21 @@ def repeat_rows(rows: Tensor, times: int, *, each: bool) -> Tensor:
     return rows.repeat_interleave(times) if each else rows.repeat(times)
 
 
+def spread(relation: Relation, times: int, *, each: bool) -> Relation:
+    """Every row `times` times: each at once, or all rows one round after the other. Local."""
+    valid = None if relation.valid is None else bits.repeat(relation.valid, times, each=each)
+    columns = {n: repeated(value, times, each=each) for n, value in relation.columns.items()}
+    clear = {
+        n: Clear(
+            tuple(repeat_rows(word, times, each=each) for word in c.words),
+            None if c.null is None else repeat_rows(c.null, times, each=each),
+        )
+        for n, c in relation.clear.items()
+    }
+    real = None if relation.real is None else repeat_rows(relation.real, times, each=each)
+    return Relation(relation.slots * times, valid, columns, clear, real)
+
+
 def joined(values: Sequence[Value]) -> Value:
     """The rows of all values, one after the other; they have one shape."""
     import torch

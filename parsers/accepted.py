@@ -17,8 +17,10 @@ _BINARY = frozenset({"this", "expression"})
 ARGUMENTS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Select: frozenset({"expressions", "distinct", "from_", "joins", "where", "group", "having", "order", "limit",
                            "offset", "with_"}),
-    **dict.fromkeys((exp.Union, exp.Intersect, exp.Except),
+    exp.Union: frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_", "by_name"}),
+    **dict.fromkeys((exp.Intersect, exp.Except),
                     frozenset({"this", "expression", "distinct", "order", "limit", "offset", "with_"})),
+    exp.Values: frozenset({"expressions", "alias"}),
     exp.With: frozenset({"expressions"}),
     exp.CTE: frozenset({"this", "alias", "materialized"}),  # the hint changes no answer
     exp.From: frozenset({"this"}),
@@ -37,7 +39,8 @@ ARGUMENTS: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Alias: frozenset({"this", "alias"}),
     exp.Column: frozenset({"this", "table", "db"}),
     exp.Identifier: frozenset({"this", "quoted"}),
-    exp.Star: frozenset(),
+    exp.Star: frozenset({"except_", "replace", "rename"}),
+    **dict.fromkeys((exp.Tuple, exp.Rollup, exp.Cube, exp.GroupingSets), frozenset({"expressions"})),
     exp.Literal: frozenset({"this", "is_string"}),
     exp.Boolean: frozenset({"this"}),
     exp.Null: frozenset(),
@@ -130,7 +133,7 @@ WINDOW_FUNCTIONS = frozenset("""
     """.split())
 
 SPECIAL_FORMS = frozenset("""
-    columns unnest grouping grouping_id struct row tuple map overlay exists any all some try cast try_cast
+    columns unnest struct row tuple map overlay exists any all some try cast try_cast
     """.split())
 
 TRIMS: Mapping[str, str] = {"": "trim", "BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"}
@@ -182,7 +185,7 @@ REFUSED_SYMBOLS: Mapping[TokenType, tuple[str, str]] = {
     TokenType.DSTAR: ("The operator **", "Write pow(a, b)."),
     TokenType.AMP: ("The operator &", ""),
     TokenType.PIPE: ("The operator |", ""),
-    TokenType.TILDE: ("The operator ~", ""),
+    TokenType.TILDE: ("The operator ~", "Write regexp_full_match(text, 'pattern')."),
     TokenType.HEREDOC_STRING: ("A string in $$", "Write it in single quotes."),
     TokenType.BYTE_STRING: ("A string with escapes, E'...',", "Write it in plain single quotes."),
     TokenType.NATIONAL_STRING: ("A national string, N'...',", "Write it in plain single quotes."),
@@ -220,6 +223,20 @@ STATEMENTS = frozenset("""
     VALUES TABLE SUMMARIZE PIVOT PIVOT_WIDER PIVOT_LONGER UNPIVOT COMMENT GRANT REVOKE UPSERT REPLACE CONNECT DISCONNECT
     DECLARE DO LISTEN NOTIFY LOCK REFRESH SAVEPOINT RELEASE KILL
     """.split())
+
+ADVICE: Mapping[str, str] = {
+    "A window function": "Join the rows with an aggregate of them by the columns of PARTITION BY.",
+    "QUALIFY": "Join the rows with their MIN or MAX by the columns of PARTITION BY.",
+    "WINDOW": "Join the rows with an aggregate of them by the columns of PARTITION BY.",
+    "DISTINCT ON": "Group by its columns and take MIN or MAX of the others.",
+    "LATERAL": "Join with a derived table that is grouped by what correlates it.",
+    "A row value (a, b)": "Write its parts one by one; combinations are counted over SELECT DISTINCT a, b.",
+    "SIMILAR TO": "Write regexp_full_match(text, 'pattern').",
+    "WITHIN GROUP": "Write quantile_cont(value, 0.5).",
+    "COLUMNS(...)": "Name the columns, or write * EXCLUDE (...).",
+    "any_value()": "Write min(...): any value of the group will do.",
+}
+"""What to write instead, by the refused name."""
 
 # --- names for refusals --------------------------------------------------------------------------
 

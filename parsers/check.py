@@ -27,6 +27,9 @@ MAXIMUM_DEPTH = 200  # so that the stages after this one may recurse within Pyth
 LABELS = frozenset({TokenType.DOT, TokenType.ALIAS})  # after these every word is a name
 NAMELESS = SYMBOLS - {TokenType.IDENTIFIER, TokenType.STRING}
 MINUS = frozenset({TokenType.INTERSECT, TokenType.EXCEPT})
+FOLLOWING: Mapping[str, tuple[str, ...]] = {
+    "UNION": ("BY",), "ALL": ("BY",), "BY": ("NAME",), **dict.fromkeys("*)", ("EXCLUDE", "REPLACE", "RENAME"))}
+"""Plain words that are names anywhere but after these."""
 HELD = frozenset({TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.PARAMETER})
 
 # sqlglot skips or invents these in places; the tree must hold as many as the text.
@@ -152,6 +155,7 @@ def check_leftovers(tokens: Sequence[Token], tree: exp.Expr) -> None:
     for before, token in zip([tokens[0], *tokens], tokens, strict=False):
         fraction = before.token_type == TokenType.DOT and before.start in starts  # .5
         known = token.start in starts or token.text.upper() in PLAIN_WORDS or fraction
+        known = known or token.text.upper() in FOLLOWING.get(before.text.upper(), ())
         if token.token_type in HELD and not known and before.token_type != TokenType.PARAMETER:
             raise refuse(f"{shown(token.text)!r} at this place", place_of(token))
     for kind, (name, classes) in COUNTED.items():

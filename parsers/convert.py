@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from sdh.errors import ParseError, TooLarge
 from sdh.parsers.check import MAXIMUM_DEPTH
+from sdh.parsers.group_by import group_by
 from sdh.parsers.refuse import malformed, node_name, place, refuse, shown
 from sdh.parsers.syntax import (
     CommonTable,
@@ -16,7 +17,10 @@ from sdh.parsers.syntax import (
     Expression,
     Item,
     Join,
+    Name,
+    Null,
     OrderKey,
+    Position,
     Query,
     Relation,
     Select,
@@ -24,7 +28,7 @@ from sdh.parsers.syntax import (
     Star,
     Table,
 )
-from sdh.parsers.values import expression, expressions, name_parts, optional
+from sdh.parsers.values import expression, name_parts, optional
 
 
 def query(node: exp.Expr) -> Query:
@@ -51,6 +55,7 @@ def set_operation(node: exp.SetOperation) -> SetOperation:
         offset=_constant(node.args.get("offset"), "OFFSET"),
         common=tuple(common_table(each) for each in node.ctes),
         at=place(node),
+        by_name=bool(node.args.get("by_name")),
     )
 
 
@@ -58,11 +63,12 @@ def select(node: exp.Select) -> Select:
     if not node.expressions:
         raise malformed("SELECT names nothing to select.", place(node), "Write * or expressions after it.")
     group = node.args.get("group")
+    keys, sets = group_by(group.expressions) if group else ((), ())
     return Select(
         items=tuple(item(each) for each in node.expressions),
         source=_source(node),
         where=optional(_inside(node, "where")),
-        group_by=expressions(group.expressions) if group else (),
+        group_by=keys,
         group_all=bool(group and group.args.get("all")),
         having=optional(_inside(node, "having")),
         distinct=node.args.get("distinct") is not None,
@@ -72,6 +78,7 @@ def select(node: exp.Select) -> Select:
         common=tuple(common_table(each) for each in node.ctes),
         at=place(node),
         privacy=node.meta.get("privacy"),
+        grouping_sets=sets,
     )
 
 
@@ -102,13 +109,29 @@ def item(node: exp.Expr) -> Item:
         case exp.Alias():
             return Item(expression(node.this), node.alias, place(node))
         case exp.Star():
-            return Item(Star((), place(node)), "", place(node))
+            return Item(_star(node, (), place(node)), "", place(node))
         case exp.Column() if isinstance(node.this, exp.Star):
             if len(node.parts) > 2:
                 raise refuse("party.table.*", place(node), "Give the table an alias and write alias.*.")
-            return Item(Star(name_parts(node)[:-1], place(node)), "", place(node))
+            return Item(_star(node.this, name_parts(node)[:-1], place(node)), "", place(node))
         case _:
             return Item(expression(node), "", place(node))
+
+
+def _star(node: exp.Star, qualifier: tuple[str, ...], at: Position) -> Star:
+    """* with EXCLUDE (names), REPLACE (value AS name) and RENAME (name AS name)."""
+    exclude = tuple(_column(one) for one in node.args.get("except_") or ())
+    replaced = tuple((expression(one.this), one.alias) for one in node.args.get("replace") or ())
+    renamed = tuple((_column(one.this), one.alias) for one in node.args.get("rename") or ())
+    return Star(qualifier, at, exclude, replaced, renamed)
+
+
+def _column(node: exp.Expr) -> Name:
+    if isinstance(node, exp.Identifier):
+        return Name((node.name,), place(node))
+    if not isinstance(node, exp.Column):
+        raise refuse("* EXCLUDE or RENAME of anything but columns", place(node))
+    return Name(name_parts(node), place(node))
 
 
 def _no_alias(node: exp.Expr) -> ParseError:
@@ -117,7 +140,8 @@ def _no_alias(node: exp.Expr) -> ParseError:
 
 def order_key(node: exp.Expr) -> OrderKey:
     if isinstance(node.this, exp.Var):
-        raise refuse("ORDER BY ALL", place(node), "Name the columns to order by.")
+        at = place(node)
+        return OrderKey(Null(at), bool(node.args.get("desc")), node.args.get("nulls_first"), at, every=True)
     return OrderKey(expression(node.this), bool(node.args.get("desc")), node.args.get("nulls_first"), place(node))
 
 
@@ -184,12 +208,24 @@ def relation(node: exp.Expr) -> Relation:
         case exp.Subquery() if isinstance(node.this, (exp.Query, exp.Subquery)) and _is_query(node.this):
             alias, columns = _alias(node)
             return _joined_below(Derived(query(node.this), alias, columns, place(node)), joins)
+        case exp.Values():
+            alias, columns = _alias(node)
+            return Derived(_rows(node.expressions, place(node)), alias, columns, place(node))
         case exp.Subquery() | exp.Paren() if not node.args.get("alias"):
             return _joined_below(relation(node.this), joins)
         case exp.Subquery():
             raise refuse("An alias of a join in parentheses", place(node.args["alias"]))
         case _:
             raise refuse(node_name(node), place(node))
+
+
+def _rows(rows: Sequence[exp.Expr], at: Position) -> Query:
+    """VALUES (...), (...) as SELECT ... UNION ALL SELECT ..., a tree of logarithmic depth."""
+    if len(rows) == 1:
+        values = rows[0].expressions if isinstance(rows[0], exp.Tuple) else [rows[0]]
+        return Select(tuple(Item(expression(one), f"col{i}", place(one)) for i, one in enumerate(values)), at=at)
+    half = (len(rows) + 1) // 2
+    return SetOperation("UNION", _rows(rows[:half], at), _rows(rows[half:], at), distinct=False, at=at)
 
 
 def _is_query(node: exp.Expr) -> bool:

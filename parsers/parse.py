@@ -138,13 +138,21 @@ def _attach(private: Taken, tree: exp.Expr) -> None:
     """The clauses and bounds of differential privacy to the nodes that they stand in. Raises ParseError."""
     clauses, bounds = dict(private.privacy), dict(private.bounds)
     for node in tree.find_all(exp.Select):
-        node.meta["privacy"] = clauses.pop(node.meta.get("start", -1), None)
+        node.meta["privacy"] = clauses.pop(_start(node), None)
     for call in tree.find_all(exp.Anonymous):
         if call.name.lower() in AGGREGATES:
             call.meta["bounds"] = bounds.pop(call.meta.get("start", -1), None)
     for stray in bounds.values():
         raise malformed("Bounds of contributions stand in an aggregate.", stray.at, "Write SUM(x, name => (low, high)).")
     assert not clauses, "each stands after a SELECT"
+
+
+def _start(select: exp.Select) -> int:
+    """Its first character: the set operation that it begins has it, if it begins one."""
+    node: exp.Expr = select
+    while "start" not in node.meta and isinstance(node.parent, exp.SetOperation) and node.parent.this is node:
+        node = node.parent
+    return int(node.meta.get("start", -1))
 
 
 def without_privacy(text: str) -> str:

@@ -18,7 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from sdh.errors import ParseError
 from sdh.parsers.refuse import malformed, place_of, shown
 from sdh.parsers.syntax import Bounds, Name, Privacy
-from sdh.privacy import MOST_CONTRIBUTIONS, MOST_EPSILON, STRATEGIES, WAYS
+from sdh.privacy import LEAST_EPSILON, MOST_CONTRIBUTIONS, MOST_EPSILON, STRATEGIES, WAYS
 
 CLAUSE = "DIFFERENTIAL_PRIVACY"
 BOUNDS = {"contribution_bounds_per_group": "group", "contribution_bounds_per_row": "row"}
@@ -86,12 +86,11 @@ def _option(tokens: Sequence[Token]) -> tuple[str, Any]:
     return name, READERS[name](name, tokens[2:])
 
 
-def _fraction(most: Fraction, *, zero: bool) -> Callable[[str, Sequence[Token]], Fraction]:
+def _fraction(least: Fraction, most: Fraction) -> Callable[[str, Sequence[Token]], Fraction]:
     def read(name: str, tokens: Sequence[Token]) -> Fraction:
         value = number(tokens)
-        if value < 0 or value > most or value == 0 and not zero:
-            least = "at least 0" if zero else "more than 0"
-            raise _out_of_range(name, tokens, f"It is {least} and at most {float(most):g}.")
+        if not least <= value <= most:
+            raise _out_of_range(name, tokens, f"It is at least {float(least):g} and at most {float(most):g}.")
         return value
 
     return read
@@ -128,8 +127,8 @@ def _column(name: str, tokens: Sequence[Token]) -> Name:
 
 
 READERS: dict[str, Callable[[str, Sequence[Token]], Any]] = {
-    "epsilon": _fraction(MOST_EPSILON, zero=False),
-    "delta": _fraction(Fraction(1, 2), zero=True),
+    "epsilon": _fraction(LEAST_EPSILON, MOST_EPSILON),
+    "delta": _fraction(Fraction(0), Fraction(1, 2)),
     "max_groups_contributed": _whole,
     "max_rows_contributed": _whole,
     "privacy_unit_column": _column,

@@ -6,7 +6,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token
 
 from sdh.errors import ParseError, Unsupported
-from sdh.parsers.accepted import NODE_NAMES
+from sdh.parsers.accepted import ADVICE, NODE_NAMES
 from sdh.parsers.syntax import NOWHERE, Position
 
 REWRITE = "Rewrite the query without it."
@@ -31,6 +31,7 @@ def shown(text: str) -> str:
 
 
 def refuse(name: str, at: Position, advice: str = REWRITE) -> Unsupported:
+    advice = ADVICE.get(name, advice) if advice == REWRITE else advice
     return Unsupported(f"{name} is not supported.", advice=advice, line=at.line, column=at.column)
 
 

@@ -189,13 +189,17 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Quantified:
-    """operand operator quantifier (SELECT ...). quantifier: ANY, ALL. x IN (SELECT ...) is x = ANY (SELECT ...)."""
+    """operand operator quantifier (SELECT ...). quantifier: ANY, ALL. x IN (SELECT ...) is x = ANY (SELECT ...).
+
+    more: of (x, y, ...) IN (SELECT ...) what follows the first, each against its own column.
+    """
 
     operator: str
     quantifier: str
     operand: Expression
     query: Query
     at: Position = _at()
+    more: tuple[Expression, ...] = ()
 
 
 Expression = (
@@ -245,10 +249,16 @@ Relation = Table | Derived | Join
 
 @dataclass(frozen=True, slots=True)
 class Star:
-    """* or table.*: `qualifier` is () or the table's name."""
+    """* or table.*: `qualifier` is () or the table's name.
+
+    exclude: columns left out. replace: (expression, column) for columns computed otherwise. rename: (column, new name).
+    """
 
     qualifier: tuple[str, ...] = ()
     at: Position = _at()
+    exclude: tuple[Name, ...] = ()
+    replace: tuple[tuple[Expression, str], ...] = ()
+    rename: tuple[tuple[Name, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +270,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class OrderKey:
-    """`nulls_first` is None where the text does not say (DuckDB: NULLS LAST in both directions)."""
+    """`nulls_first` is None where the text does not say (DuckDB: NULLS LAST in both directions). every: ORDER BY ALL."""
 
     expression: Expression
     descending: bool = False
     nulls_first: bool | None = None
     at: Position = _at()
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,13 +322,14 @@ class Select:
     common: tuple[CommonTable, ...] = ()
     at: Position = _at()
     privacy: Privacy | None = None
+    grouping_sets: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SetOperation:
     """left UNION [ALL] right, left INTERSECT right, left EXCEPT right; order, limit and common tables belong to the whole.
 
-    operator: UNION, INTERSECT or EXCEPT. distinct: without ALL, which only UNION has.
+    operator: UNION, INTERSECT or EXCEPT. distinct: without ALL, which only UNION has. by_name: UNION BY NAME.
     """
 
     operator: str
@@ -329,6 +341,7 @@ class SetOperation:
     offset: Expression | None = None
     common: tuple[CommonTable, ...] = ()
     at: Position = _at()
+    by_name: bool = False
 
 
 Query = Select | SetOperation

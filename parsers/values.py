@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from sdh.errors import UnknownFunction
 from sdh.parsers.accepted import (
+    ADVICE,
     AGGREGATES,
     CHAINS,
     FUNCTIONS,
@@ -107,6 +108,8 @@ def expression(node: exp.Expr) -> Expression:
             return Between(expression(node.this), expression(node.args["low"]), expression(node.args["high"]), at)
         case exp.In():
             _check_chain(node, PREDICATES)
+            if isinstance(node.this, exp.Tuple) and node.this.expressions:
+                return _row_in(node, at)
             if node.args.get("query"):
                 return Quantified("=", "ANY", expression(node.this), _query(node.args["query"]), at)
             return InList(expression(node.this), expressions(node.expressions), at)
@@ -125,6 +128,20 @@ def expression(node: exp.Expr) -> Expression:
             return _filtered(node)
         case _:
             raise refuse(node_name(node), at)
+
+
+def _row_in(node: exp.In, at: Position) -> Expression:
+    """(a, b) IN (SELECT ...), and IN ((1, 2), (3, 4)), for which, as for all values of rows in DuckDB, NULLs are equal."""
+    first, *rest = expressions(node.this.expressions)
+    if node.args.get("query"):
+        return Quantified("=", "ANY", first, _query(node.args["query"]), at, tuple(rest))
+    found: list[Expression] = []
+    for row in node.expressions:
+        if not isinstance(row, exp.Tuple) or len(row.expressions) != 1 + len(rest):
+            raise refuse("A row value IN anything but a query or rows of its length", place(row))
+        pairs = zip((first, *rest), expressions(row.expressions), strict=True)
+        found.append(_balanced("AND", [Binary("IS NOT DISTINCT FROM", a, b, at) for a, b in pairs]))
+    return _balanced("OR", found)
 
 
 def _query(node: exp.Expr) -> Query:
@@ -287,14 +304,22 @@ def call(node: exp.Expr) -> Call:
 
 def _named_call(node: exp.Expr, at: Position) -> Call:
     name, arguments = node.name.lower(), node.expressions
+    if name in ("grouping", "grouping_id") and arguments:
+        return Call("grouping", expressions(arguments), at=at)
     check_function(name, at)
     distinct = bool(arguments) and isinstance(arguments[0], exp.Distinct)
-    if name == "count" and (not arguments or len(arguments) == 1 and isinstance(arguments[0], exp.Star)):
+    if name == "count" and (not arguments or len(arguments) == 1 and _is_bare_star(arguments[0])):
         return Call("count_star", (), at=at, bounds=node.meta.get("bounds"))
     if distinct and (name not in AGGREGATES or len(arguments) > 1):
         raise refuse(f"DISTINCT in {name}()", at)
     found = expressions(arguments[0].expressions if distinct else arguments)
+    if name == "ifnull":
+        return Call("coalesce", found, at=at)
     return Call(name, found, distinct, at=at, bounds=node.meta.get("bounds"))
+
+
+def _is_bare_star(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Star) and not any(node.args.values())
 
 
 def _filtered(node: exp.Filter) -> Call:
@@ -313,7 +338,7 @@ def check_function(name: str, at: Position) -> None:
     if name in NOT_OF_DATA:
         raise refuse(f"{name}()", at, FIXED)
     if name in ORDER_BOUND:
-        raise refuse(f"{name}()", at, "Its answer depends on the order of the rows.")
+        raise refuse(f"{name}()", at, ADVICE.get(f"{name}()", "Its answer depends on the order of the rows."))
     if name in SPECIAL_FORMS:
         raise refuse(f"{name.upper()}(...)", at)
     if name in WINDOW_FUNCTIONS:

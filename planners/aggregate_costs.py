@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sdh.planners.expression_costs import At, nullable, number, record_of, value
+from sdh.planners.columns import nullable
+from sdh.planners.derive_traits import domain_of, groups_bound, has_validity, traits
+from sdh.planners.expression_costs import At, number, record_of, value
 from sdh.planners.expressions import Expression
 from sdh.planners.key_limbs import limbs_of
 from sdh.planners.logical import Call
-from sdh.planners.physical import Aggregate, Node, domain_of, groups_bound, has_validity, traits
+from sdh.planners.physical import Aggregate, Node
 from sdh.planners.protocol_costs import (
     NONE,
     Steps,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sdh.planners.announced import counted
 from sdh.planners.costs import Cost, record, tree_cost
+from sdh.planners.derive_traits import traits
 from sdh.planners.logical import Scan, nodes
-from sdh.planners.physical import Align, Input, Release, traits
+from sdh.planners.physical import Align, Input, Release
 from sdh.planners.sharing import runs
 from sdh.policy import Use
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Alternatives of a kind."""
 TAG = 100
-"""Bytes that a key's tag costs each party, about (protocols.md, section 6)."""
+"""Bytes that a key's tag costs each party, about."""
 TAG_ROUNDS = 5
+TAG_WORDS = 10_700
+"""A power on an elliptic curve, as words touched in the same time: 47 us on the machine of `protocol_costs.Machine`."""
 
 
 def others(plan: Plan) -> list[tuple[Release, Cost, str]]:
@@ -67,22 +70,23 @@ def _sizes(placed: Placed) -> str:
 
 
 def ungranted(plan: Plan) -> list[tuple[str, Cost, str]]:
-    """Cheaper ways that show parties something of each other: what they are, their cost, what they would reveal."""
+    """Ways that show parties something of each other: what they are, their cost, what they would reveal."""
     assert plan.root is not None
     return [*_by_tags(plan, plan.root), *_in_the_clear(plan, plan.root)]
 
 
 def _by_tags(plan: Plan, root: Release) -> list[tuple[str, Cost, str]]:
-    """Joins by keys that their owners know."""
+    """Joins by keys that their owners know: each owner raises every key to a secret power of its own and shuffles, all see
+    which come out equal."""
     order = runs(root.input)
     joins = [(number, node) for number, node in enumerate(order) if isinstance(node, Align)]
     if not joins:
         return []
     rows = sum(traits(node.probe).slots + traits(node.build).slots for _, node in joins)
-    cost = Cost(TAG * rows, TAG_ROUNDS * len(joins), 0)
+    cost = Cost(TAG * rows, TAG_ROUNDS * len(joins), 0, TAG_WORDS * rows)
     parties = sorted({party for _, node in joins for party in (node.probe_party, node.build_party)})
     what = f"tags for {', '.join(f'#{number}' for number, _ in joins)}"
-    return [(what, cost, f"would reveal to {' and '.join(parties)} how often keys repeat and match: not granted")]
+    return [(what, cost, f"would reveal to {' and '.join(parties)} how often keys repeat and match: not supported")]
 
 
 def _in_the_clear(plan: Plan, root: Release) -> list[tuple[str, Cost, str]]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
-from sdh.planners.decorrelate import changed
 from sdh.planners.expressions import TRUE, Apply, Case, Constant, Expression, Field, Ref, conjunction, references, transform
 from sdh.planners.logical import Aggregate, Call, Filter, Join, Node, Project, Scan, bottom_up, fields, nodes
+from sdh.planners.plan_expressions import changed
 from sdh.planners.presence import mark_presence
 from sdh.schema import BIGINT, BOOLEAN
 

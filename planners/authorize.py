@@ -31,6 +31,7 @@ def authorize(node: Node, catalog: Catalog, receiver: str) -> None:
     for _, table in sorted(tables.items()):
         _require_any(table, grants)
     _require_rows(node, tables, grants)
+    _require_cuts(node, tables, grants)
     require_floors(node, grants)
 
 
@@ -93,6 +94,16 @@ def _require_rows(node: Node, tables: dict[str, TableFacts], grants: Grants) -> 
             together = any(grants.allows(use, tables[name], ANY_COLUMN) for use in (Use.GROUP, Use.AGGREGATE))
             if not together and not grants.one_by_one(tables[name], met=grouped.met(name)):
                 _refuse_rows(name, grants.receiver)
+
+
+def _require_cuts(node: Node, tables: dict[str, TableFacts], grants: Grants) -> None:
+    """LIMIT tells rows that stand one by one apart by their places, whatever they are ordered by: a sum of one is its value."""
+    for part in (n.input for n in nodes(node) if isinstance(n, Limit)):
+        cut = rows_of(part, grants.seen, grants.joined)
+        for name in sorted(cut.tables(cut.single)):
+            ranked = grants.allows(Use.RANK, tables[name], ANY_COLUMN)
+            if not ranked and not grants.one_by_one(tables[name], met=cut.met(name)):
+                _refuse(Flow(name, ANY_COLUMN, frozenset({Use.RANK}), "LIMIT"), Use.RANK, grants.receiver, "is used by LIMIT")
 
 
 def _refuse_rows(name: str, receiver: str) -> None:

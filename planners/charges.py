@@ -24,7 +24,7 @@ def _charge(party: str, space: str, receiver: str, blocks: list[Block]) -> Charg
 
 def _events(block: Block) -> Iterator[str]:
     yield from map(_event, block.answers)
-    if block.threshold is not None:
+    if block.slack:
         yield f"slack {block.slack}"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sdh.errors import Unsupported, WidthError
 from sdh.planners.expressions import COMPARISONS, DISTINCTIONS, Apply, Cast, Constant, Expression, Ref, children
+from sdh.planners.intervals import WORD, Columns
 from sdh.planners.quotients import crossed, division_of, is_quotient, pair_of
-from sdh.planners.ranges import WORD, Columns, bytes_of, range_of, scale_of
+from sdh.planners.ranges import bytes_of, range_of, scale_of
 from sdh.schema import Kind
 
 
@@ -16,6 +17,8 @@ def check(e: Expression, columns: Columns) -> None:
             return
         case Constant():
             _check_constant(e, columns)
+        case Cast(Constant(_, None)):
+            return
         case Cast(operand, type_) if type_.kind is Kind.BOOLEAN and operand.type.kind is not Kind.BOOLEAN:
             raise Unsupported(f"A {operand.type} of several owners as a condition is not supported.", advice="Compare it.")
         case Apply(function, operands) if function in DISTINCTIONS and any(is_quotient(o) for o in operands):

@@ -5,8 +5,10 @@ The state of a set is what its parties still know in the clear, since a later `a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, assert_never
 
 from sdh.errors import InternalError, SdhError, Unsupported
 from sdh.planners import physical
@@ -14,6 +16,7 @@ from sdh.planners.check import check, check_output
 from sdh.planners.choose_groups import first_rows, groupings
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.costs import nanoseconds, tree_cost
+from sdh.planners.derive_traits import traits
 from sdh.planners.digest import canonical
 from sdh.planners.error_bits import node_may_fail
 from sdh.planners.expressions import Expression, references
@@ -21,7 +24,7 @@ from sdh.planners.join_ways import combined, inner, too_many_pairs
 from sdh.planners.keep_read import keep_read
 from sdh.planners.key_limbs import check_key
 from sdh.planners.materialize_late import materialized_late
-from sdh.planners.physical import Concat, Filter, Input, Node, Project, Release, Traits, Unique, traits
+from sdh.planners.physical import Concat, Filter, Input, Node, Project, Release, Unique
 from sdh.planners.placed import (
     Appended,
     Combined,
@@ -35,63 +38,97 @@ from sdh.planners.placed import (
     Noised,
     Secure,
     Top,
+    locals_of,
 )
+from sdh.planners.traits import Traits
+
+Chosen = TypeVar("Chosen", Node, Release)
 
 MOST_RELATIONS = 10
+Ways = dict[tuple[Secure, tuple[Input, ...]], list[Node]]
+"""How each node may run over these inputs of its leaves: looked for once, whoever reads it, in all variants of a plan."""
 
 
-def choose(top: Top, leaves: dict[Local, Input], parties: int, network: Network = LOCAL) -> tuple[Release, tuple[Node, ...]]:
-    """The cheapest plan and the inputs of the runners-up. Raises Unsupported, WidthError."""
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What candidates are candidates for. ways: those that are known already, and more as they are found."""
+
+    leaves: Mapping[Local, Input]
+    parties: int
+    network: Network
+    ways: Ways
+
+    def time(self, node: Node | Release) -> int:
+        return nanoseconds(tree_cost(node, self.parties, self.network), self.network)
+
+
+def choose(top: Top, leaves: Mapping[Local, Input], parties: int, network: Network = LOCAL,
+           ways: Ways | None = None) -> tuple[Release, tuple[Node, ...]]:
+    """The cheapest plan and the inputs of the runners-up. Raises Unsupported, WidthError.
+
+    ways: what was found for other plans of as many parties at the same network, and what is found here.
+    """
+    here = _Setting(leaves, parties, network, {} if ways is None else ways)
     found: list[tuple[int, Release]] = []
     fault: SdhError | None = None
-
-    def time(one: Release) -> int:
-        return nanoseconds(tree_cost(one, parties, network), network)
-
-    for candidate in _candidates(top.input, leaves, parties, network):
+    for candidate in _candidates(top.input, here):
         try:
             columns = traits(candidate).ranges
             for _, e in top.outputs:
                 check_output(e, columns)
             kept = keep_read(candidate, references(*(e for _, e in top.outputs)))
             release = Release(kept, top.outputs, top.visible, top.order)
-            found += [(time(one), one) for one in dict.fromkeys((release, materialized_late(release, time)))]
+            found += [(here.time(one), one) for one in dict.fromkeys((release, materialized_late(release, here.time)))]
         except SdhError as error:
             fault = fault or error
     if not found:
         raise fault or InternalError("There is no plan.")
-    ordered = [release for _, release in sorted(found, key=lambda pair: (pair[0], canonical(pair[1])))]
+    ordered = _ranked(found)
     return ordered[0], tuple(release.input for release in ordered[1:])
 
 
-def _candidates(node: Secure, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
+def _ranked(found: list[tuple[int, Chosen]]) -> list[Chosen]:
+    """The cheapest first; of equally cheap ones, whose texts take long to write, that of the least text."""
+    times = Counter(time for time, _ in found)
+    ordered = sorted(found, key=lambda pair: (pair[0], canonical(pair[1]) if times[pair[0]] > 1 else ""))
+    return [one for _, one in ordered]
+
+
+def _candidates(node: Secure, here: _Setting) -> list[Node]:
+    key = node, tuple(here.leaves[leaf] for leaf in locals_of(node))
+    if key not in here.ways:
+        here.ways[key] = _found(node, here)
+    return here.ways[key]
+
+
+def _found(node: Secure, here: _Setting) -> list[Node]:
     match node:
         case Local():
-            return [leaves[node]]
+            return [here.leaves[node]]
         case Filtered(input, predicate):
-            return [Filter(one, _checked(predicate, one)) for one in _candidates(input, leaves, parties, network)]
+            return [Filter(one, _checked(predicate, one)) for one in _candidates(input, here)]
         case Joined():
-            return _join_orders(node, leaves, parties, network)
+            return _join_orders(node, here)
         case Combined():
-            return _combined(node, leaves, parties, network)
+            return _combined(node, here)
         case Grouped():
-            return _feasible(node, _candidates(node.input, leaves, parties, network))
+            return _feasible(node, _candidates(node.input, here))
         case Limited(input):
-            return [first_rows(node, one) for one in _candidates(input, leaves, parties, network)]
+            return [first_rows(node, one) for one in _candidates(input, here)]
         case Appended():
-            whole = _concat(node, [_candidates(part, leaves, parties, network) for part in node.inputs], parties, network)
+            whole = _concat(node, [_candidates(part, here) for part in node.inputs], here)
             return [whole, *_proven(whole)]
         case Cut(input, keys, most):
-            found = [(one, traits(one).ranges) for one in _candidates(input, leaves, parties, network)]
+            found = [(one, traits(one).ranges) for one in _candidates(input, here)]
             return [physical.Cut(one, tuple(_key(e, one) for e in keys), most, frozenset(ranges)) for one, ranges in found]
         case Noised(input, noises):
-            below = [one for one in _candidates(input, leaves, parties, network) if not node_may_fail(one)]
+            below = [one for one in _candidates(input, here) if not node_may_fail(one)]
             if not below:
                 raise Unsupported("Every way to compute what WITH DIFFERENTIAL_PRIVACY adds noise to might fail, and show it.",
                                   advice="Have bounds= or keys= declared for its columns.")
             return [physical.Noised(one, noises) for one in below]
         case Computed(input, outputs):
-            one = _cheapest(_candidates(input, leaves, parties, network), parties, network)
+            one = _cheapest(_candidates(input, here), here)
             return [Project(one, tuple((f, _checked(e, one)) for f, e in outputs))]
         case _:
             assert_never(node)
@@ -102,11 +139,11 @@ def _key(e: Expression, input: Node) -> Expression:
     return e
 
 
-def _concat(node: Appended, candidates: list[list[Node]], parties: int, network: Network) -> Concat:
+def _concat(node: Appended, candidates: list[list[Node]], here: _Setting) -> Concat:
     """Of every input the cheapest: what its parties know does not outlive the append."""
     found: list[Node] = []
     for some, values in zip(candidates, node.values, strict=True):
-        part = _cheapest(some, parties, network)
+        part = _cheapest(some, here)
         columns = traits(part).ranges
         for e in values:
             check(e, columns)
@@ -114,8 +151,8 @@ def _concat(node: Appended, candidates: list[list[Node]], parties: int, network:
     return Concat(tuple(found), node.outputs, node.values, node.keys)
 
 
-def _cheapest(some: list[Node], parties: int, network: Network) -> Node:
-    return min(some, key=lambda one: (nanoseconds(tree_cost(one, parties, network), network), canonical(one)))
+def _cheapest(some: list[Node], here: _Setting) -> Node:
+    return _ranked([(here.time(one), one) for one in some])[0]
 
 
 def _proven(whole: Concat) -> list[Node]:
@@ -130,7 +167,7 @@ def _checked(predicate: Expression, input: Node) -> Expression:
     return predicate
 
 
-def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
+def _join_orders(node: Joined, here: _Setting) -> list[Node]:
     count = len(node.parts)
     if count > MOST_RELATIONS:
         raise Unsupported(
@@ -139,7 +176,7 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
     best: dict[int, dict[str, tuple[int, Node]]] = {}
     fault: SdhError | None = None
     for i, part in enumerate(node.parts):
-        best[1 << i] = {repr(one): (0, one) for one in _candidates(part, leaves, parties, network)}
+        best[1 << i] = {str(n): (0, one) for n, one in enumerate(dict.fromkeys(_candidates(part, here)))}
     for subset in sorted(range(1, 1 << count), key=lambda s: (s.bit_count(), s)):
         if subset in best:
             continue
@@ -149,7 +186,7 @@ def _join_orders(node: Joined, leaves: dict[Local, Input], parties: int, network
                 for right in best[subset ^ some].values():
                     for joined in inner(left[1], right[1], node.conjuncts):
                         try:
-                            cost = nanoseconds(tree_cost(joined, parties, network), network)
+                            cost = here.time(joined)
                         except SdhError as error:
                             fault = fault or error
                             continue
@@ -184,15 +221,15 @@ def _splits(subset: int) -> Iterator[int]:
         part = (part - 1) & subset
 
 
-def _combined(node: Combined, leaves: dict[Local, Input], parties: int, network: Network) -> list[Node]:
+def _combined(node: Combined, here: _Setting) -> list[Node]:
     """Of every join that is not INNER the cheapest for each state of what parties know."""
 
     def cheapest(some: list[Node]) -> Node:
-        return _cheapest(some, parties, network)
+        return _cheapest(some, here)
 
     states: dict[str, list[Node]] = {}
-    for left in _candidates(node.left, leaves, parties, network):
-        for right in _candidates(node.right, leaves, parties, network):
+    for left in _candidates(node.left, here):
+        for right in _candidates(node.right, here):
             for one in combined(node, left, right, cheapest):
                 states.setdefault(_state(one), []).append(one)
     if not states:

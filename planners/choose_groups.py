@@ -11,21 +11,11 @@ from dataclasses import replace
 from sdh.errors import SdhError, Unsupported
 from sdh.planners.check import check
 from sdh.planners.dependencies import is_unique, least_keys
+from sdh.planners.derive_traits import groups_bound, places, traits
 from sdh.planners.expressions import Expression, Field, Ref, references
 from sdh.planners.key_limbs import LIMIT, check_key
 from sdh.planners.logical import Call, call_expressions
-from sdh.planners.physical import (
-    ALONE,
-    GIVEN,
-    Aggregate,
-    GroupAggregate,
-    MarkDistinct,
-    Node,
-    TopK,
-    groups_bound,
-    places,
-    traits,
-)
+from sdh.planners.physical import ALONE, GIVEN, Aggregate, GroupAggregate, MarkDistinct, Node, TopK
 from sdh.planners.placed import Grouped, Limited
 from sdh.planners.ranges import range_of
 from sdh.planners.render import readable

@@ -12,19 +12,17 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sdh.planners.aggregate_costs import aggregate, record
+from sdh.planners.columns import nullable
 from sdh.planners.comparing import LOCAL, Network
-from sdh.planners.expression_costs import (
-    At,
-    holds,
-    nullable,
-    value,
-    words_of,
-)
+from sdh.planners.derive_traits import has_validity, traits
+from sdh.planners.error_bits import may_be_several
+from sdh.planners.expression_costs import At, holds, value, words_of
 from sdh.planners.expressions import Expression, walk
 from sdh.planners.fetch_costs import fetch
 from sdh.planners.group_costs import cut, first_rows, group_aggregate, mark_distinct, unique
 from sdh.planners.join_costs import align, expand, lookup, nested_loop, pairs_at, sort_merge
 from sdh.planners.noise_costs import noised
+from sdh.planners.overflow import overflows
 from sdh.planners.physical import (
     Aggregate,
     Align,
@@ -46,9 +44,6 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     expressions,
-    has_validity,
-    may_be_several,
-    traits,
 )
 from sdh.planners.protocol_costs import (
     NONE,
@@ -67,7 +62,6 @@ from sdh.planners.protocol_costs import (
 )
 from sdh.planners.quotient_costs import quotient
 from sdh.planners.quotients import is_quotient
-from sdh.planners.ranges import overflows
 from sdh.planners.remembering import remembering
 from sdh.planners.sharing import reread, runs
 from sdh.schema import Kind
@@ -133,7 +127,7 @@ def _cost(node: Node | Release, parties: int, network: Network, sizes: tuple[int
         case Cut():
             return cut(node, _at(node.input, network), parties)
         case Noised():
-            return noised(node).among(parties)
+            return noised(node, parties).among(parties)
         case TopK():
             return first_rows(node, _at(node.input, network), parties)
         case Unique(input):
@@ -160,11 +154,13 @@ def slices_of(found: Sequence[Node]) -> dict[Node | Release, tuple[int, ...]]:
     """Of a plan's nodes in the order in which they run, those that work a slice at a time, and the rows of the slices."""
     whole = reread(found[-1])
     sizes: dict[Node | Release, tuple[int, ...]] = {}
-    for node in reversed(found):
-        if isinstance(node, Aggregate) and not node.owner_keys:
-            sizes[node] = tuple(_slices(node.input, whole))
-        if node in sizes and isinstance(node, Aggregate | Filter) and is_sliced(node.input, whole):
-            sizes[node.input] = tuple(_slices(node.input, whole))
+    for node in found:
+        if not isinstance(node, Aggregate) or node.owner_keys:
+            continue
+        sizes[node] = tuple(_slices(node.input, whole))
+        while isinstance(node, Aggregate | Filter) and is_sliced(node.input, whole):
+            node = node.input
+            sizes[node] = tuple(_slices(node, whole))
     return sizes
 
 

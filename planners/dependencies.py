@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from sdh.planners.derive_traits import renamed, traits
 from sdh.planners.expressions import Apply, Expression, Field, Ref, conjuncts, references
+from sdh.planners.intervals import Columns
 from sdh.planners.physical import (
     Aggregate,
     Align,
@@ -26,10 +28,7 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     inputs,
-    renamed,
-    traits,
 )
-from sdh.planners.ranges import Columns
 from sdh.schema import Kind
 
 Dependency = tuple[frozenset[int], frozenset[int]]
@@ -72,7 +71,7 @@ def dependencies(node: Node) -> tuple[Dependency, ...]:
             nullable = frozenset(column.field.number for column in columns if column.field.nullable)
             return (*((key, everything) for key in keys if not key & nullable), *node.dependencies)
         case Filter(input, predicate):
-            return dependencies(input) + _equal(predicate)
+            return dependencies(input) + by_equality(predicate)
         case NestedLoop() | Align() | SortMerge() | Lookup():
             return _joined(node)
         case Expand(left, right, pairs):
@@ -105,7 +104,7 @@ def _joined(node: NestedLoop | ByKey) -> tuple[Dependency, ...]:
     match node.kind:
         case "INNER":
             pairs = () if isinstance(node, NestedLoop) else node.pairs
-            return left + right + _met(pairs) + _equal(node.condition)
+            return left + right + _met(pairs) + by_equality(node.condition)
         case "SEMI" | "ANTI" | "MARK":
             return left
         case _:
@@ -122,7 +121,8 @@ def _met(pairs: tuple[tuple[Field | Expression, Field | Expression], ...]) -> tu
     return tuple(one for a, b in met if a is not None and b is not None for one in _both(a, b))
 
 
-def _equal(predicate: Expression | None) -> tuple[Dependency, ...]:
+def by_equality(predicate: Expression | None) -> tuple[Dependency, ...]:
+    """Columns that are equal determine each other."""
     found: list[Dependency] = []
     for conjunct in conjuncts(predicate):
         match conjunct:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 from sdh.catalog import Facts, TableFacts
 from sdh.planners.alternatives import others, rivals, ungranted
 from sdh.planners.costs import Cost, Network, nanoseconds, operator_costs, payload_bytes
+from sdh.planners.derive_traits import traits
 from sdh.planners.explain_privacy import explained_privacy
 from sdh.planners.logical import Call, Scan, nodes
 from sdh.planners.memory import mebibytes, peak
@@ -35,9 +36,9 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     inputs,
-    traits,
 )
-from sdh.planners.properties import properties
+from sdh.planners.placed import Top
+from sdh.planners.properties import properties, unqualified
 from sdh.planners.render import call_sql, expression_sql, readable
 from sdh.planners.units import duration, size, wrapped
 
@@ -82,6 +83,10 @@ def _release(root: Release, plan: Plan) -> list[str]:
     lines += [f"   on shares, {traits(root.input).slots:,} slots, {_cost(cost, plan.network)}; {payload}"]
     if isinstance(_before_fetching(root.input), TopK):
         lines.append(f"   cut on shares: the client gets at most {traits(root.input).slots:,} rows")
+    if isinstance(plan.placed.top, Top):
+        for step in plan.placed.top.steps:
+            name = plan.placed.schema[step.place].name if step.place < root.visible else "a sort key"
+            lines += wrapped(f"worked out at the client: {name} = {readable(step.value)}", "   ", "     ")
     if root.order:
         lines.append("   ordered at the client")
     texts = {node: (number, _cost(one, plan.network)) for number, (node, one) in enumerate(costs)}
@@ -184,7 +189,7 @@ def _title(node: Node) -> str:
 
 def _declared(node: Concat) -> str:
     """Keys that no owner could check: the client's word."""
-    names = {f.number: f.name.rpartition(".")[2] or f.sql for f in node.outputs}
+    names = {f.number: unqualified(f) for f in node.outputs}
     keys = ["(" + ", ".join(names[n] for n in sorted(key)) + ")" for key in node.keys]
     return f", {' and '.join(keys)} unique by declaration" if keys else ""
 
@@ -282,9 +287,9 @@ def _alternatives(plan: Plan) -> list[str]:
         lines += ["", "Other fragments, with as many rows as may be expected beforehand:", own]
     for root, cost, what in begun:
         lines += [f"  {_cost(cost, plan.network)}", *wrapped(f"{_shape(root.input)}: {what}", "    ", "    ")]
-    lines += ["", "What would take less, and is never done without a grant:"]
+    lines += ["", "What shows parties something of each other, and is never done:"]
     for name, cost, what in ungranted(plan):
-        lines += wrapped(f"{name}: {size(cost.sent)} sent, {cost.rounds} round{'s' * (cost.rounds > 1)}; {what}", "  ", "    ")
+        lines += [f"  {_cost(cost, plan.network)}", *wrapped(f"{name}: {what}", "    ", "    ")]
     return lines
 
 

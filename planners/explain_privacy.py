@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from sdh.accounting import Charge
-from sdh.planners.mechanisms import DEALER, GAUSSIAN, JOINT, OWNER, PARTIES, Mechanism, interval
+from sdh.planners.mechanisms import DEALER, GAUSSIAN, JOINT, OFF, OWNER, PARTIES, Mechanism, interval
 from sdh.planners.privatise import Answer, Block
 
 MAKERS = {
@@ -59,7 +59,16 @@ def _groups(block: Block) -> str:
 
 def _noise(block: Block, parties: int) -> str:
     mechanism = block.answers[0].mechanism
-    return f"  noise: made {MAKERS[mechanism.way]}; variance x {mechanism.draws(parties)}.00"
+    return f"  noise: made {MAKERS[mechanism.way]}; variance x {mechanism.draws(parties)}.00{_almost(block)}"
+
+
+def _almost(block: Block) -> str:
+    """Of noise that is made jointly: coins on shares have so many bits, and enough candidates are accepted almost always."""
+    if block.answers[0].mechanism.way != JOINT:
+        return ""
+    counted = any(answer.mechanism.kind == GAUSSIAN for answer in block.answers)
+    beside = "delta has room for it" if counted else "beside epsilon and delta"
+    return f"; its law is met but for 2^-{OFF.denominator.bit_length() - 1} in total variation ({beside})"
 
 
 def _number(value: Fraction) -> str:

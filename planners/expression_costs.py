@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
+from sdh.planners.columns import nullable
 from sdh.planners.comparing import LOCAL, Network, choose
 from sdh.planners.dividing import public_cost, shared_cost
 from sdh.planners.expressions import (
@@ -20,6 +21,9 @@ from sdh.planners.expressions import (
     conjuncts,
     walk,
 )
+from sdh.planners.functions import DIVISIONS
+from sdh.planners.intervals import LENGTH_BITS, TEXT_BITS, Columns, Range, Shared, type_range
+from sdh.planners.overflow import is_lost, overflows
 from sdh.planners.protocol_costs import (
     NONE,
     Steps,
@@ -36,25 +40,9 @@ from sdh.planners.protocol_costs import (
     zeros,
 )
 from sdh.planners.quotients import Pair, crossed, is_quotient, pair_of
-from sdh.planners.ranges import (
-    DIVISIONS,
-    Columns,
-    Range,
-    Shared,
-    bytes_of,
-    choice_range,
-    division_faults,
-    operand,
-    overflows,
-    range_of,
-    rescaled,
-    scale_of,
-    type_range,
-)
+from sdh.planners.ranges import bytes_of, choice_range, division_faults, operand, range_of, rescaled, scale_of
+from sdh.planners.rounding import ROUNDINGS, rounding_of
 from sdh.schema import Kind
-
-TEXT_BITS, LENGTH_BITS = 56, 32
-"""Of a word of a text and of its length (executors/text.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +65,6 @@ def words_of(e: Expression, columns: Columns) -> int:
             return 1
 
 
-def nullable(e: Expression, columns: Columns) -> bool:
-    """Whether a value has a bit on shares that says where it is NULL."""
-    match e:
-        case Ref(field):
-            return columns[field.number].field.nullable
-        case Constant(_, found):
-            return found is None
-        case Cast(operand):
-            return nullable(operand, columns)
-        case Case(branches, default):
-            return default is None or any(nullable(part, columns) for part in (default, *(then for _, then in branches)))
-        case Apply("IS NULL" | "IS DISTINCT FROM" | "IS NOT DISTINCT FROM"):
-            return False
-        case Apply("nullif"):
-            return True
-        case Apply("coalesce" | "guarded", (first, *_)):
-            return nullable(first, columns)
-        case Apply(_, arguments):
-            return any(nullable(argument, columns) for argument in arguments)
-        case _:
-            assert_never(e)
-
-
 def holds(predicate: Expression | None, at: At, *, valid: bool) -> Steps:
     """Of the validity of rows where the predicate is TRUE. valid: whether rows had one before."""
     parts = conjuncts(predicate)
@@ -119,6 +84,8 @@ def value(e: Expression, at: At) -> Steps:
             parts = [part for branch in branches for part in branch] + ([] if default is None else [default])
             one = _chosen(e, at, null=nullable(e, at.columns))
             return total(value(part, at) for part in parts) + total([one] * len(branches))
+        case Cast() if rounding_of(e) is not None:
+            return _rounded(e, at) + _checked(e, at)
         case Cast(operand, type_):
             return (value if type_.kind is Kind.BOOLEAN else number)(operand, at) + _checked(e, at)
         case Apply():
@@ -148,6 +115,8 @@ def _apply(e: Apply, at: At) -> Steps:
             return value(operand, at)
         case function, (left, right) if function in DIVISIONS:
             return number(left, at) + number(right, at) + _either_null(e.arguments, at) + _quotient(e, left, right, at)
+        case function, _ if function in ROUNDINGS:
+            return _rounded(e, at)
         case "abs", (operand,):
             return number(operand, at) + absolute(range_of(operand, at.columns), at) + _checked(e, at)
         case "coalesce" | "greatest" | "least", arguments:
@@ -216,6 +185,19 @@ def _better(e: Apply, at: At) -> Steps:
     return less(at.rows, (whole - whole).bits, at.network)
 
 
+def _rounded(e: Expression, at: At) -> Steps:
+    """Of executors/rounding.py."""
+    rounding = rounding_of(e)
+    assert rounding is not None
+    x, found = range_of(rounding.operand, at.columns), number(rounding.operand, at)
+    if rounding.unit == 1:
+        return found
+    turned = x.low < 0 and rounding.turn
+    tree = choose(2 * at.rows, rounding.unit.bit_length() + 2, at.network)
+    found += sign(at.rows, min(x.bits, 64), at.network) + to_ring(at.rows) if turned else NONE
+    return found + divided(public_cost(operand(rounding.dividend(x)), rounding.unit, tree), at.rows)
+
+
 def absolute(range_: Range, at: At) -> Steps:
     """|x| and x < 0."""
     return NONE if range_.low >= 0 else sign(at.rows, min(range_.bits, 64), at.network) + mux(at.rows, 1)
@@ -223,12 +205,13 @@ def absolute(range_: Range, at: At) -> Steps:
 
 def _checked(e: Expression, at: At) -> Steps:
     """Where DuckDB might raise an overflow: one comparison for each end of the type, and an error bit."""
-    if not overflows(e, at.columns):
+    if not overflows(e, at.columns) and not is_lost(e, at.columns):
         return NONE
     has, allowed = range_of(e, at.columns), type_range(e.type)
     sides = [Range(allowed.high, allowed.high) - has] if has.high > allowed.high else []
     sides += [has - Range(allowed.low, allowed.low)] if has.low < allowed.low else []
-    bits = len(sides) + nullable(e, at.columns)
+    inside = nullable(e.operand, at.columns) - 1 if isinstance(e, Cast) and e.attempt else nullable(e, at.columns)
+    bits = len(sides) + inside
     return total([less(at.rows, side.bits, at.network) for side in sides]) + total([and_(at.rows)] * bits)
 
 

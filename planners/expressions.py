@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from sdh.planners.hashing import HashedOnce
 from sdh.schema import BOOLEAN, Type
 
 
@@ -24,7 +25,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(HashedOnce):
     field: Field
 
     @property
@@ -37,7 +38,7 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(HashedOnce):
     """`sql` is the literal's text. value: None (NULL), bool, str, int (times 10^scale; days; microseconds), or
     float for DOUBLE; an OTHER type has its text alone."""
 
@@ -51,7 +52,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(HashedOnce):
     """An operator (`+`, `AND`, `IS NULL`, `BETWEEN`, `IN`, ...) or function by its DuckDB name, lower case."""
 
     function: str
@@ -61,7 +62,7 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Case(HashedOnce):
     branches: tuple[tuple[Expression, Expression], ...]
     default: Expression | None
     type: Type
@@ -72,7 +73,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(HashedOnce):
     operand: Expression
     type: Type
     attempt: bool = False
@@ -171,10 +172,13 @@ def rebuild(expression: Expression, parts: tuple[Expression, ...]) -> Expression
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """All nodes, children first."""
-    for child in children(expression):
-        yield from walk(child)
-    yield expression
+    """All nodes, children first, from left to right."""
+    found, left = list[Expression](), [expression]
+    while left:
+        one = left.pop()
+        found.append(one)
+        left += children(one)
+    return reversed(found)
 
 
 def transform(expression: Expression, change: Callable[[Expression], Expression | None]) -> Expression:
@@ -209,9 +213,18 @@ def conjuncts(predicate: Expression | None) -> tuple[Expression, ...]:
 
 def conjunction(parts: tuple[Expression, ...] | list[Expression]) -> Expression | None:
     """The AND of all parts; None for none."""
+    return _connected("AND", parts)
+
+
+def disjunction(parts: tuple[Expression, ...] | list[Expression]) -> Expression | None:
+    """The OR of all parts; None for none."""
+    return _connected("OR", parts)
+
+
+def _connected(function: str, parts: tuple[Expression, ...] | list[Expression]) -> Expression | None:
     whole: Expression | None = None
     for part in parts:
-        whole = part if whole is None else Apply("AND", (whole, part), BOOLEAN, whole.nullable or part.nullable)
+        whole = part if whole is None else Apply(function, (whole, part), BOOLEAN, whole.nullable or part.nullable)
     return whole
 
 

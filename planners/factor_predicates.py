@@ -17,10 +17,10 @@ from sdh.planners.expressions import (
     children,
     conjunction,
     conjuncts,
+    disjunction,
     references,
 )
 from sdh.planners.logical import Filter, Join, Node, Scan, bottom_up, nodes
-from sdh.schema import BOOLEAN
 
 TOTAL = COMPARISONS | CONNECTIVES | DISTINCTIONS | {"BETWEEN", "IN", "LIKE", "ILIKE", "IS NULL"}
 """Functions that fail on no value: they may be asked of rows that the query does not ask them of."""
@@ -75,7 +75,7 @@ def _without_common(e: Expression) -> Expression:
         return e
     common = list({_canonical(c): c for c in branches[0] if _canonical(c) in shared}.values())
     rests = [conjunction([c for c in branch if _canonical(c) not in shared]) for branch in branches]
-    left = _disjunction([rest for rest in rests if rest is not None])
+    left = disjunction([rest for rest in rests if rest is not None])
     whole = conjunction(common if None in rests or left is None else [*common, left])  # A OR (A AND b) is A
     assert whole is not None
     return whole
@@ -87,7 +87,7 @@ def _implied(part: Expression, group: frozenset[int]) -> list[Expression]:
         return []
     branches = [conjunction([c for c in conjuncts(branch) if _tells(c, group)]) for branch in disjuncts(part)]
     own = [branch for branch in branches if branch is not None]
-    found = _disjunction(list(dict.fromkeys(own)))
+    found = disjunction(list(dict.fromkeys(own)))
     return [] if len(own) < len(branches) or found is None else [found]
 
 
@@ -111,13 +111,6 @@ def _canonical(c: Expression) -> Expression:
             return Apply("=", (b, a), c.type, c.nullable)
         case _:
             return c
-
-
-def _disjunction(parts: list[Expression]) -> Expression | None:
-    whole: Expression | None = None
-    for part in parts:
-        whole = part if whole is None else Apply("OR", (whole, part), BOOLEAN, whole.nullable or part.nullable)
-    return whole
 
 
 def _is_or(e: Expression) -> bool:

@@ -7,7 +7,10 @@ from typing import assert_never
 
 from sdh.catalog import Facts
 from sdh.errors import Unsupported, WidthError
+from sdh.planners.clamped_ranges import formed_range
+from sdh.planners.columns import call_shared, owned
 from sdh.planners.expressions import Apply, Cast, Expression, Field, Ref, conjuncts
+from sdh.planners.intervals import WORD, Range, Shared, together, type_range
 from sdh.planners.logical import (
     Aggregate,
     Call,
@@ -28,7 +31,6 @@ from sdh.planners.logical import (
     nodes,
 )
 from sdh.planners.mechanisms import reach
-from sdh.planners.ranges import WORD, Range, Shared, call_shared, owned, together, type_range
 from sdh.planners.repeats import Repeats, most_rows, repeated, summed
 from sdh.schema import Kind
 
@@ -175,7 +177,7 @@ def _add(field: Field, e: Expression, inner: Known, columns: dict[int, Shared], 
 
 
 def computed(field: Field, e: Expression, columns: dict[int, Shared]) -> Shared:
-    """An expression that its owner computes in the clear, as a column: by its range, else by its type."""
+    """An expression that its owner computes in the clear, as a column: by its range, else by its form or type."""
     try:
         found = owned(field, e, columns)
         if e.type.is_exact or e.type.is_temporal or e.type.kind is Kind.BOOLEAN:
@@ -191,10 +193,10 @@ def computed(field: Field, e: Expression, columns: dict[int, Shared]) -> Shared:
     except WidthError:
         if e.type.kind is Kind.VARCHAR:
             raise
-    whole = type_range(e.type)
+    whole = formed_range(e, columns)
     if not whole.within(WORD):
         raise WidthError(f"A computed {e.type} might not fit 63 bits on shares.", advice="Cast it to BIGINT.")
-    return Shared(field, whole.low, whole.high)
+    return Shared(field, min(whole.low, 0), max(whole.high, 0))
 
 
 def _aggregate(node: Aggregate, inner: Known) -> Known:

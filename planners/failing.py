@@ -8,16 +8,24 @@ from sdh.errors import Unsupported, WidthError
 from sdh.planners.date_parts import part_of
 from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Ref, conjuncts, references, walk
 from sdh.planners.facts import Known, known
+from sdh.planners.functions import ARITHMETIC, NEVER_FAIL
+from sdh.planners.intervals import Columns, Range, type_range
 from sdh.planners.logical import Aggregate, Call, Join, Node, UnionAll, expressions, fields, inputs, nodes
-from sdh.planners.ranges import ARITHMETIC, NEVER_FAIL, Columns, Range, overflows, range_of, scale_of, type_range
+from sdh.planners.overflow import overflows
+from sdh.planners.ranges import range_of, scale_of
 from sdh.schema import FLOATING, Kind, Type
 
 TOTAL = NEVER_FAIL | {
-    "nullif", "ifnull", "if", "replace", "reverse", "strpos", "instr", "prefix", "suffix", "lcase", "ucase", "len", "strlen",
-    "date_trunc", "datetrunc", "date_part", "datepart", "quarter", "week", "dayofweek", "dayofyear", "isnan", "isinf",
-    "isfinite", "average",
+    "ifnull", "if", "date_trunc", "datetrunc", "date_part", "datepart", "quarter", "week", "dayofweek", "dayofyear", "isnan",
+    "isinf", "isfinite", "average", "round", "floor", "ceil", "ceiling", "trunc",
 }  # fmt: skip
 """Functions that give a value, or NULL, whatever they are applied to."""
+CALENDAR = frozenset({"date_trunc", "datetrunc", "date_part", "datepart", "week"})
+"""Functions that work in a TIMESTAMP's years, of which a DATE has twenty times as many."""
+YEARS = Range(-105_000_000, 105_000_000)
+"""Days from 1970 that a TIMESTAMP has, and a thousand years less."""
+PLACES = Range(-(1 << 31), 1 << 31)
+"""Of SUBSTRING: DuckDB refuses others."""
 ADDED = frozenset({"sum", "avg"})
 BETWEEN = frozenset({"median", "quantile_cont", "quantile", "skewness"})
 """Aggregates that lie between two values, and the one of a DOUBLE that is refused where it is infinite."""
@@ -76,9 +84,16 @@ def widens(source: Type, target: Type) -> bool:
 
 
 def _suspect(e: Expression) -> bool:
+    return bool(_limited(e)) or _is_partial(e)
+
+
+def _is_partial(e: Expression) -> bool:
     match e:
         case Ref() | Constant() | Case():
             return False
+        case Apply("LIKE" | "ILIKE", (_, pattern, escape)):   # a pattern may not end with its escape character
+            both = [one.value if isinstance(one, Constant) else None for one in (pattern, escape)]
+            return None in both or str(both[0]).endswith(str(both[1]))
         case Cast(operand, type_, attempt):
             return not (attempt or widens(operand.type, type_) or type_.kind is Kind.VARCHAR)
         case Apply(function) if function in {"+", "-", "*", "negate", "abs"} and e.type.kind in FLOATING:
@@ -90,7 +105,9 @@ def _suspect(e: Expression) -> bool:
 
 
 def _fails(e: Expression, columns: Columns) -> bool:
-    if not _suspect(e):
+    if any(not _within(argument, limits, columns) for argument, limits in _limited(e)):
+        return True
+    if not _is_partial(e):
         return False
     if isinstance(e, Apply) and e.function not in ARITHMETIC or not (e.type.is_exact or e.type.is_temporal):
         return True
@@ -98,6 +115,31 @@ def _fails(e: Expression, columns: Columns) -> bool:
         return overflows(e, columns)
     except (Unsupported, WidthError, KeyError):
         return True
+
+
+def _limited(e: Expression) -> list[tuple[Expression, Range]]:
+    """What is refused where it is beyond these limits, in the ring's units."""
+    found: tuple[Expression, ...]
+    match e:
+        case Cast(operand, type_, attempt):
+            found = () if attempt or type_.kind is not Kind.TIMESTAMP else (operand,)
+        case Apply("substring" | "substr", (_, *places)):
+            return [(one, PLACES) for one in places]
+        case Apply(function, arguments):
+            times = any(one.type.kind is Kind.TIMESTAMP for one in (e, *arguments))   # a DATE beside one becomes one
+            found = arguments if times or function in CALENDAR and part_of(e) is None else ()
+        case Case(branches, default) if e.type.kind is Kind.TIMESTAMP:
+            found = (*(value for _, value in branches), *([] if default is None else [default]))
+        case _:
+            return []
+    return [(one, YEARS) for one in found if one.type.kind is Kind.DATE]
+
+
+def _within(e: Expression, limits: Range, columns: Columns) -> bool:
+    try:
+        return range_of(e, columns).within(limits)
+    except (Unsupported, WidthError, KeyError):
+        return type_range(e.type).within(limits)
 
 
 def _call_fails(call: Call, inner: Known) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from sdh.planners.physical import Fetch, traits
+from sdh.planners.derive_traits import traits
+from sdh.planners.intervals import TEXT_BITS, Shared
+from sdh.planners.physical import Fetch
 from sdh.planners.protocol_costs import NONE, Cost, Steps, and_, padded, to_ring, total
-from sdh.planners.ranges import Shared
 from sdh.schema import FLOATING, Kind
 
 SLICE = 1 << 16
 """Rows of a table that are opened at a time."""
 DRAWN = 1 << 27
 """Bits of unit vectors that are dealt at a time."""
-WORD_BITS, TEXT_BITS = 64, 56
+WORD_BITS = 64
 
 
 def limbs_of(column: Shared) -> tuple[tuple[int, int], ...]:

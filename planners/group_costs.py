@@ -1,26 +1,19 @@
-"""What groups, distinct values and first rows by sorts on shares cost (executors/group_sorted.py)."""
+"""What groups, distinct values and first rows by sorts on shares cost (executors/group_sorted.py, sorted_rows.py)."""
 
 from __future__ import annotations
 
 from sdh.planners.aggregate_costs import ALL, counted_by, extreme, is_text, record, text_ends, text_words, weight_of
+from sdh.planners.columns import nullable
 from sdh.planners.comparing import Compared
-from sdh.planners.expression_costs import At, all_of, nullable, value, words_of
+from sdh.planners.derive_traits import group_slots, has_validity
+from sdh.planners.expression_costs import At, all_of, number, value, words_of
 from sdh.planners.expressions import Expression
-from sdh.planners.key_limbs import coding, limbs_of
+from sdh.planners.key_limbs import limbs_of
 from sdh.planners.logical import Call
-from sdh.planners.physical import (
-    ALONE,
-    SORTED,
-    Cut,
-    GroupAggregate,
-    MarkDistinct,
-    TopK,
-    Unique,
-    expressions,
-    group_slots,
-    has_validity,
-)
-from sdh.planners.protocol_costs import NONE, SORTING, Cost, Steps, and_, beside, mux, shuffled, to_ring, total, zeros
+from sdh.planners.physical import ALONE, SORTED, Cut, GroupAggregate, MarkDistinct, TopK, Unique, expressions
+from sdh.planners.protocol_costs import NONE, SORTING, Cost, Steps, and_, beside, mux, shuffled, sign, to_ring, total, zeros
+from sdh.planners.quotient_costs import ordered
+from sdh.planners.quotients import is_quotient
 from sdh.planners.sorting import (
     compaction_cost,
     decomposing_cost,
@@ -52,7 +45,7 @@ def group_aggregate(node: GroupAggregate, at: At, parties: int) -> Cost:
     words, bits = map(sum, zip(*(_coded(e, at) for e in keys), *(_carried(e, at) for e in carried), strict=True))
     added = len(counts) + len(sums) + text_words(node.calls, at)
     sizes = [size for e in keys for size in limbs_of(e, at.columns).bits]
-    whole = (evaluated + coding(tuple(keys), at, valid=valid) + _neighbours(at, sizes)).among(parties)
+    whole = (evaluated + _coding(tuple(keys), at, valid=valid) + _neighbours(at, sizes)).among(parties)
     if node.arrangement == SORTED:
         octets = _octets(words + added + len(numbers), bits + nulls + valid)
         whole += _sorted(at, sizes, octets, parties, valid=valid)
@@ -73,7 +66,7 @@ def mark_distinct(node: MarkDistinct, at: At, parties: int) -> Cost:
     counted = valid or node.filter is not None or null
     apart = node.filter is not None or null
     steps = value(node.argument, at) + weight_of(node.filter, node.argument if null else None, at, valid=valid)
-    steps += coding(node.keys, at, valid=valid) + coding((node.argument,), at, valid=counted)
+    steps += _coding(node.keys, at, valid=valid) + _coding((node.argument,), at, valid=counted)
     by, argument = [size for e in node.keys for size in limbs_of(e, at.columns).bits], limbs_of(node.argument, at.columns).bits
     steps += _neighbours(at, [*by, *argument]) + (and_(at.rows) if counted and at.rows > 1 else NONE)
     kept_words, kept_bits = record(node)
@@ -92,7 +85,7 @@ def cut(node: Cut, at: At, parties: int) -> Cost:
     words, bits = map(sum, zip((kept_words, kept_bits), *(_coded(e, at) for e in node.keys), strict=True))
     sizes = [size for e in node.keys for size in limbs_of(e, at.columns).bits]
     later = at.rows - node.most
-    steps = coding(node.keys, at, valid=valid) + shuffled(words, bits + valid, at.rows, parties)
+    steps = _coding(node.keys, at, valid=valid) + shuffled(words, bits + valid, at.rows, parties)
     if sizes:
         widths = tuple(map(sum, joined(sizes)))
         steps += zeros(later, widths, at.network) + all_of(len(widths), later)
@@ -108,7 +101,7 @@ def first_rows(node: TopK, at: At, parties: int) -> Cost:
         return _cost(compaction_cost(at.rows, octets, parties), at.rows * (octets // 8 + 2 * SORTING)) if valid else Cost()
     keys = tuple(key.expression for key in node.keys)
     sizes = [size for e in keys for size in limbs_of(e, at.columns).bits]
-    made = coding(keys, at, valid=valid).among(parties)
+    made = _coding(keys, at, valid=valid).among(parties)
     rows = at.rows if node.limit is None else min(at.rows, node.offset + node.limit)
     if rows == at.rows:
         return made + _sorted(at, sizes, octets, parties, valid=valid)
@@ -125,7 +118,7 @@ def unique(node: Unique, at: At, parties: int) -> Cost:
     nulls = sum(nullable(e, at.columns) for e in keys)
     counted = has_validity(node.input) or nulls > 0
     sizes = [size for e in keys for size in limbs_of(e, at.columns).bits]
-    steps = total([and_(at.rows)] * max(nulls + has_validity(node.input) - 1, 0)) + coding(keys, at, valid=counted)
+    steps = total([and_(at.rows)] * max(nulls + has_validity(node.input) - 1, 0)) + _coding(keys, at, valid=counted)
     steps += _neighbours(at, sizes) + (and_(at.rows - 1) if counted else NONE)
     return steps.among(parties) + _sorted(at, sizes, _octets(len(sizes), counted), parties, valid=counted)
 
@@ -199,3 +192,19 @@ def _weighed(node: GroupAggregate, at: At, *, valid: bool) -> tuple[Steps, set[t
     whole += total(weight_of(*weight, at, valid=valid) for weight in weights)
     whole += beside(mux(at.rows, 1) for call in sums if _is_weighed(call, at, valid=valid))
     return whole + to_ring(at.rows, len([weight for weight in counts if valid or weight != ALL])), counts
+
+
+def _coding(keys: tuple[Expression, ...], at: At, *, valid: bool) -> Steps:
+    """What it costs to make the limbs: 0 under NULL and in rows that are not there."""
+    shapes = [limbs_of(e, at.columns) for e in keys]
+    whole = total(_evaluated(e, at) for e in keys)
+    whole += total(sign(at.rows, 64, at.network) + to_ring(at.rows) for shape in shapes if shape.is_wide)
+    if valid:
+        whole += and_(at.rows, sum(shape.nullable for shape in shapes))
+    return whole + beside(mux(at.rows, len(shape.tops)) for shape in shapes if valid or shape.nullable) if shapes else NONE
+
+
+def _evaluated(e: Expression, at: At) -> Steps:
+    if is_quotient(e):
+        return ordered(e, at)
+    return value(e, at) if e.type.kind is Kind.VARCHAR else number(e, at)

@@ -1,39 +1,18 @@
-"""What joins cost (executors/joining.py): all pairs, keys that owners know, keys that are sorted on shares, tables."""
+"""What joins cost (executors/all_pairs.py, joining.py): all pairs, keys that owners know, sorted keys, tables."""
 
 from __future__ import annotations
 
 from functools import partial
 
+from sdh.planners.columns import nullable
 from sdh.planners.comparing import Network
-from sdh.planners.expression_costs import (
-    LENGTH_BITS,
-    TEXT_BITS,
-    At,
-    all_of,
-    equality_bits,
-    holds,
-    nullable,
-    number,
-    record_of,
-    value,
-)
+from sdh.planners.derive_traits import carried, has_validity, traits
+from sdh.planners.expression_costs import At, all_of, equality_bits, holds, number, record_of, value
 from sdh.planners.expressions import Expression, Field, Ref
-from sdh.planners.physical import (
-    Align,
-    ByKey,
-    Expand,
-    Lookup,
-    NestedLoop,
-    Node,
-    SortMerge,
-    carried,
-    has_validity,
-    inputs,
-    key_limbs,
-    numbered,
-    table_bits,
-    traits,
-)
+from sdh.planners.intervals import LENGTH_BITS, TEXT_BITS
+from sdh.planners.key_limbs import joint_limbs
+from sdh.planners.key_words import numbered, table_bits
+from sdh.planners.physical import Align, ByKey, Expand, Lookup, NestedLoop, Node, SortMerge, inputs
 from sdh.planners.protocol_costs import (
     CHUNK,
     NONE,
@@ -172,7 +151,7 @@ def _keys_on_shares(node: SortMerge | Expand, network: Network) -> tuple[Steps, 
     usable = [has_validity(side) + sum(nullable(pair[i], ats[i].columns) for pair in node.pairs) for i, side in enumerate(sides)]
     keys = total(number(pair[i], ats[i]) for pair in node.pairs for i in range(2))
     keys += total(and_(at.rows) for at, count in zip(ats, usable, strict=True) for _ in range(count - 1))
-    widths = [width - 1 for pair in node.pairs for _, width in key_limbs(pair, *map(traits, sides))]
+    widths = [bits for pair in node.pairs for bits in joint_limbs(pair, *map(traits, sides)).bits]
     return keys + total(mux(at.rows, len(widths)) for at, count in zip(ats, usable, strict=True) if count), widths, usable
 
 
@@ -201,10 +180,10 @@ def expand(node: Expand, parties: int, network: Network) -> Cost:
 def lookup(node: Lookup, parties: int, network: Network) -> Cost:
     """executors/lookup.py: the key, a private table of flags and columns in chunks, bits to numbers."""
     [pair], at = node.pairs, At(traits(node.probe).slots, traits(node.probe).ranges, network)
-    [(_, width)] = key_limbs(pair, traits(node.probe), traits(node.build))
+    [index] = joint_limbs(pair, traits(node.probe), traits(node.build)).bits
     sizes = [size for column in traits(node.build).columns if column.field.number in carried(node)
              for size in table_bits(column)]
-    outputs, index = 1 + sum(map(abs, sizes)), width - 1
+    outputs = 1 + sum(map(abs, sizes))
     rows = [min(CHUNK, at.rows - start) for start in range(0, max(at.rows, 1), CHUNK)]
     found = by_size(rows, lambda some: _looked_up(some, index, outputs))
     ands = has_validity(node.probe) + nullable(pair[0], at.columns)

@@ -10,26 +10,16 @@ from typing import assert_never
 
 from sdh.errors import SdhError, Unsupported
 from sdh.planners.check import check
-from sdh.planners.expression_costs import nullable
+from sdh.planners.columns import nullable
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Apply, Constant, Expression, Field, Ref, conjunction, conjuncts, references, walk
-from sdh.planners.physical import (
-    Align,
-    ByKey,
-    Concat,
-    Expand,
-    Filter,
-    Input,
-    Lookup,
-    NestedLoop,
-    Node,
-    SortMerge,
-    equalities,
-    key_limbs,
-    traits,
-)
+from sdh.planners.functions import DIVISIONS
+from sdh.planners.join_traits import equalities
+from sdh.planners.key_limbs import joint_limbs
+from sdh.planners.overflow import overflows
+from sdh.planners.physical import Align, ByKey, Concat, Expand, Filter, Input, Lookup, NestedLoop, Node, SortMerge
 from sdh.planners.placed import Combined
 from sdh.planners.quotients import is_quotient
-from sdh.planners.ranges import DIVISIONS, overflows
 from sdh.schema import FLOATING, Kind
 
 MOST_PAIRS = 1 << 25
@@ -202,9 +192,9 @@ def _lookup(probe: Node, build: Node, here: Conjuncts, kind: str) -> Iterator[tu
         pair, rest = _sortable(conjunct, probe, build), (*here[:place], *here[place + 1:])
         if pair is None or not isinstance(pair[1], Ref) or pair[1].type.kind is Kind.VARCHAR:
             continue
-        [(_, width)] = key_limbs(pair, traits(probe), traits(build))
+        [bits] = joint_limbs(pair, traits(probe), traits(build)).bits
         unique = traits(build).times(frozenset({pair[1].field.number})) == 1
-        if width - 1 <= LARGEST_TABLE and (unique or kind in OF_LEFT and not rest):
+        if bits <= LARGEST_TABLE and (unique or kind in OF_LEFT and not rest):
             yield Lookup(probe, build, (pair,), frozenset(traits(build).ranges)), rest
 
 
@@ -225,7 +215,7 @@ def _sortable(conjunct: Expression, probe: Node, build: Node) -> tuple[Expressio
             for pair in ((one, two), (two, one)):
                 if all(_is_key(e, side) for e, side in zip(pair, (probe, build), strict=True)) and _sorted_alike(*pair):
                     try:
-                        key_limbs(pair, traits(probe), traits(build))
+                        joint_limbs(pair, traits(probe), traits(build))
                     except SdhError:
                         return None
                     return pair

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import references
 from sdh.planners.physical import (
     Aggregate,
@@ -28,7 +29,6 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     expressions,
-    traits,
 )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdh.errors import Unsupported
+from sdh.errors import Unsupported, WidthError
 from sdh.planners.check import check_output
-from sdh.planners.expression_costs import TEXT_BITS, At, nullable, number, value
+from sdh.planners.columns import nullable
 from sdh.planners.expressions import Expression
-from sdh.planners.protocol_costs import NONE, Steps, and_, beside, mux, sign, to_ring, total
-from sdh.planners.quotient_costs import ordered
+from sdh.planners.intervals import TEXT_BITS, Columns, Range
 from sdh.planners.quotients import is_quotient
-from sdh.planners.ranges import Columns, bytes_of, range_of
+from sdh.planners.ranges import bytes_of, range_of, scale_of
+from sdh.planners.traits import Traits
 from sdh.schema import Kind
 
 LIMIT = "LIMIT after ORDER BY"
@@ -52,13 +52,32 @@ def limbs_of(e: Expression, columns: Columns) -> Limbs:
         case Kind.BOOLEAN:
             return Limbs((1,), null)
         case Kind.VARCHAR:
-            size = bytes_of(e, columns)
-            return Limbs((*[(1 << TEXT_BITS) - 1] * -(-size // 7), size), null)
+            return _text(bytes_of(e, columns), null)
         case _:
             found = range_of(e, columns)
-            if (found.size - 1).bit_length() <= NARROW:
-                return Limbs((found.size - 1,), null, found.low)
-            return Limbs((1, (1 << 63) - 1), null)
+            return _number(found, null) if (found.size - 1).bit_length() <= NARROW else Limbs((1, (1 << 63) - 1), null)
+
+
+def joint_limbs(pair: tuple[Expression, Expression], probe: Traits, build: Traits) -> Limbs:
+    """The shape that both sides of a join's key have, to be sorted together; no NULL among them. Raises WidthError."""
+    if pair[0].type.kind is Kind.VARCHAR:
+        return _text(max(bytes_of(e, side.ranges) for e, side in zip(pair, (probe, build), strict=True)), null=False)
+    finest = max(scale_of(e.type) for e in pair)
+    a, b = (range_of(e, side.ranges).times(10 ** (finest - scale_of(e.type)))
+            for e, side in zip(pair, (probe, build), strict=True))
+    whole = a | b
+    if (whole.size - 1).bit_length() > 63:
+        raise WidthError("A join key of more than 63 bits cannot be sorted on shares.",
+                         advice="Declare tighter bounds= for its columns, or grant facts='measured'.")
+    return _number(whole, null=False)
+
+
+def _text(size: int, null: bool) -> Limbs:
+    return Limbs((*[(1 << TEXT_BITS) - 1] * -(-size // 7), size), null)
+
+
+def _number(found: Range, null: bool) -> Limbs:
+    return Limbs((found.size - 1,), null, found.low)
 
 
 def check_key(e: Expression, columns: Columns, what: str) -> None:
@@ -70,19 +89,3 @@ def check_key(e: Expression, columns: Columns, what: str) -> None:
         raise Unsupported(f"{what} a column of type {e.type} on shares is not supported.", advice="Cast it at its owner.")
     check_output(e, columns)
     limbs_of(e, columns)
-
-
-def coding(keys: tuple[Expression, ...], at: At, *, valid: bool) -> Steps:
-    """What it costs to make the limbs: 0 under NULL and in rows that are not there."""
-    shapes = [limbs_of(e, at.columns) for e in keys]
-    whole = total(_evaluated(e, at) for e in keys)
-    whole += total(sign(at.rows, 64, at.network) + to_ring(at.rows) for shape in shapes if shape.is_wide)
-    if valid:
-        whole += and_(at.rows, sum(shape.nullable for shape in shapes))
-    return whole + beside(mux(at.rows, len(shape.tops)) for shape in shapes if valid or shape.nullable) if shapes else NONE
-
-
-def _evaluated(e: Expression, at: At) -> Steps:
-    if is_quotient(e):
-        return ordered(e, at)
-    return value(e, at) if e.type.kind is Kind.VARCHAR else number(e, at)

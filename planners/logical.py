@@ -9,11 +9,12 @@ from typing import assert_never
 from sdh.catalog import TableFacts
 from sdh.parsers.syntax import Bounds, Position, Privacy
 from sdh.planners.expressions import Expression, Field, Ref
+from sdh.planners.hashing import HashedOnce
 from sdh.planners.mechanisms import Mechanism
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(HashedOnce):
     """`columns` of a table, each as a field."""
 
     table: TableFacts
@@ -21,24 +22,24 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class OneRow:
+class OneRow(HashedOnce):
     """The relation of one row without columns: SELECT without FROM."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(HashedOnce):
     input: Node
     predicate: Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Project:
+class Project(HashedOnce):
     input: Node
     outputs: tuple[tuple[Field, Expression], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class Join(HashedOnce):
     """kind: INNER (CROSS is INNER without condition), LEFT, RIGHT, FULL: the left's fields, then the right's.
 
     SEMI, ANTI: the left's rows that some, or no, right row meets. MARK: the left's fields, then `mark`, a BOOLEAN: TRUE
@@ -67,7 +68,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(HashedOnce):
     """Group by `keys` (none: one group that exists over nothing too). Output: keys, then calls."""
 
     input: Node
@@ -83,20 +84,20 @@ class SortKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
+class Sort(HashedOnce):
     input: Node
     keys: tuple[SortKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(HashedOnce):
     input: Node
     limit: int | None
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
-class UnionAll:
+class UnionAll(HashedOnce):
     """The rows of all inputs: the n-th output takes the n-th field of every input, cast to its type.
 
     keys: sets of outputs, by number, that the client declared unique over all rows. Their owners cannot vouch for it, so
@@ -109,7 +110,7 @@ class UnionAll:
 
 
 @dataclass(frozen=True, slots=True)
-class Reused:
+class Reused(HashedOnce):
     """One of several uses of a common table expression, whose rows are worked out once: `outputs` are (own, its) fields.
 
     number: of the expression. All uses of one number have one input: rules change it for all of them or for none.
@@ -126,7 +127,7 @@ class Reused:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(HashedOnce):
     """Of the rows that agree in `keys` (NULLs are equal), at most `most`, whichever."""
 
     input: Node
@@ -144,7 +145,7 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Noised:
+class Noised(HashedOnce):
     """The input's rows, with noise on some fields. What is above it is post-processing, and free."""
 
     input: Node
@@ -161,7 +162,7 @@ class PrivateCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Private:
+class Private(HashedOnce):
     """An Aggregate that is to be released by differential privacy (privatise). unit: the column that tells units apart.
 
     units: numbers of the columns that equal it in every row, its own among them.
@@ -257,10 +258,13 @@ def bottom_up(node: Node, change: Callable[[Node], Node], reused: dict[int, Node
 
 
 def nodes(node: Node) -> Iterator[Node]:
-    """All nodes, inputs first."""
-    for part in inputs(node):
-        yield from nodes(part)
-    yield node
+    """All nodes, inputs first, from left to right."""
+    found, left = list[Node](), [node]
+    while left:
+        one = left.pop()
+        found.append(one)
+        left += inputs(one)
+    return reversed(found)
 
 
 def call_expressions(call: Call) -> tuple[Expression, ...]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from sdh.planners.derive_traits import traits
 from sdh.planners.expression_costs import record_of
 from sdh.planners.expressions import Field, Ref, references
 from sdh.planners.fetch_costs import row_bits
+from sdh.planners.intervals import Shared
+from sdh.planners.join_traits import padded
 from sdh.planners.logical import call_expressions
 from sdh.planners.physical import (
     Align,
@@ -30,10 +33,7 @@ from sdh.planners.physical import (
     Unique,
     expressions,
     inputs,
-    padded,
-    traits,
 )
-from sdh.planners.ranges import Shared
 from sdh.schema import BIGINT, Kind
 
 PLACES = 1 << 41

@@ -14,6 +14,7 @@ from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 
 from sdh.accounting import EXACT, decimal
+from sdh.errors import Unsupported
 
 LAPLACE, GAUSSIAN = "laplace", "gaussian"
 JOINT, PARTIES, DEALER, OWNER = "joint", "parties", "dealer", "owner"
@@ -23,6 +24,12 @@ owner of all that is under it, in the clear."""
 CONFIDENCE = Fraction(95, 100)
 BIAS_BITS = 96
 """Of the uniform words that biased bits are drawn by: each is off by 2^-96 at most."""
+MOST_COINS = 1 << 34
+"""Biased bits of a query's noise. With those left out, whose chance is below 2^-96, twice as many are off: by 2^-61 in all."""
+OFF = Fraction(1, 1 << 60)
+"""Total variation between all noise of a query that is made jointly and its law: coins', and too few accepted candidates'."""
+MOST_SCALE = Fraction(1 << 100)
+"""Beyond it noise may leave every type, and tails have few digits."""
 SCALE_BITS = 30
 """Significant bits of a scale, rounded up: it is a number of these bits times a power of two."""
 
@@ -51,13 +58,31 @@ def rounded_up(scale: Fraction) -> Fraction:
 
 
 def laplace_scale(sensitivity: int, epsilon: Fraction) -> Fraction:
-    """s = sensitivity / epsilon: DLap(s) on an integer that one unit moves by at most `sensitivity` is epsilon-DP."""
-    return rounded_up(Fraction(max(sensitivity, 1)) / epsilon)
+    """s = sensitivity / epsilon: DLap(s) on an integer that one unit moves by at most `sensitivity` is epsilon-DP.
+
+    Raises Unsupported.
+    """
+    return _fitting(rounded_up(Fraction(max(sensitivity, 1)) / epsilon), MOST_SCALE)
 
 
 def gaussian_scale(squared: int, rho: Fraction) -> Fraction:
-    """sigma^2 = D^2 / (2 rho) of a sensitivity D in the Euclidean norm, `squared` = D^2: rho-zCDP (theorem 4, CKS 2020)."""
-    return rounded_up(Fraction(max(squared, 1)) / (2 * rho))
+    """sigma^2 = D^2 / (2 rho) of a sensitivity D in the Euclidean norm, `squared` = D^2: rho-zCDP (theorem 4, CKS 2020).
+
+    Raises Unsupported.
+    """
+    return _fitting(rounded_up(Fraction(max(squared, 1)) / (2 * rho)), MOST_SCALE**2)
+
+
+def joint_slack(epsilon: Fraction) -> Fraction:
+    """What OFF adds to delta: (1 + e^epsilon) OFF, rounded up. As either law is within OFF of the right one, so
+    P(S) <= P'(S) + OFF <= e^epsilon Q'(S) + delta + OFF <= e^epsilon (Q(S) + OFF) + delta + OFF."""
+    return min(Fraction(1), (1 + Fraction(3) ** math.ceil(min(epsilon, Fraction(64)))) * OFF)
+
+
+def _fitting(scale: Fraction, most: Fraction) -> Fraction:
+    if scale > most:
+        raise Unsupported("Noise of more than 100 bits is not supported.", advice="Ask with more epsilon, or narrower bounds.")
+    return scale
 
 
 # --- tails ---------------------------------------------------------------------------------------
@@ -115,7 +140,7 @@ def interval(mechanism: Mechanism, parties: int) -> int:
         root = EXACT.sqrt(decimal(mechanism.scale * draws))
         return int(EXACT.multiply(root, Decimal("1.959964")).to_integral_value(ROUND_CEILING))
     outside = decimal((1 - CONFIDENCE) / 2)
-    return _least(lambda m: tail(mechanism.scale, draws, m + 1) <= outside, 0)
+    return least_of(lambda m: tail(mechanism.scale, draws, m + 1) <= outside, 0)
 
 
 def threshold(epsilon: Fraction, delta: Fraction, groups: int, draws: int = 1, least_units: int = 1) -> int:
@@ -125,7 +150,7 @@ def threshold(epsilon: Fraction, delta: Fraction, groups: int, draws: int = 1, l
     """
     chance = EXACT.subtract(Decimal(1), EXACT.power(decimal(1 - delta), decimal(Fraction(1, groups))))
     scale = laplace_scale(groups, epsilon)
-    return least_units + _least(lambda t: tail(scale, draws, t) <= chance, 1)
+    return least_units + least_of(lambda t: tail(scale, draws, t) <= chance, 1)
 
 
 def magnitude_bits(scale: Fraction) -> int:
@@ -153,7 +178,7 @@ def reach(mechanism: Mechanism, parties: int) -> int:
     return mechanism.draws(parties) * (math.ceil(45 * mechanism.scale) + 1)
 
 
-def _least(holds: Callable[[int], bool], start: int) -> int:
+def least_of(holds: Callable[[int], bool], start: int) -> int:
     """The least integer from `start` on of which a rising condition holds."""
     low, step = start, 1
     while not holds(low + step - 1):

@@ -29,10 +29,13 @@ from typing import assert_never
 
 from sdh.errors import MemoryExceeded
 from sdh.planners.costs import record, slices_of
+from sdh.planners.derive_traits import carried, groups_bound, traits
 from sdh.planners.expression_costs import record_of
 from sdh.planners.expressions import Expression, Ref, walk
 from sdh.planners.fetch_costs import fetching, row_bits
 from sdh.planners.keep_read import columns_read
+from sdh.planners.key_limbs import joint_limbs
+from sdh.planners.key_words import table_bits
 from sdh.planners.noise_costs import noise_bytes
 from sdh.planners.physical import (
     SORTED,
@@ -55,13 +58,8 @@ from sdh.planners.physical import (
     SortMerge,
     TopK,
     Unique,
-    carried,
     expressions,
-    groups_bound,
     inputs,
-    key_limbs,
-    table_bits,
-    traits,
 )
 from sdh.planners.protocol_costs import column_groups, passes
 from sdh.planners.quotients import is_quotient
@@ -242,7 +240,7 @@ def _working(node: Node, rows: int) -> int:
             keys = sum(_key_words(a.type.kind, node, a.number) for a, _ in pairs)
             return _aligned(slots, traits(build).slots, words, keys, bits + 2)
         case SortMerge(probe, build, pairs):
-            keys = sum(len(key_limbs(pair, traits(probe), traits(build))) for pair in pairs)
+            keys = sum(len(joint_limbs(pair, traits(probe), traits(build)).tops) for pair in pairs)
             rows = traits(probe).slots + traits(build).slots
             return moved(2 * rows, 2 * keys + 1 + _words_of(build, carried(node)), 2 + traits(build).slots.bit_length())
         case Lookup(probe, build):
@@ -250,7 +248,7 @@ def _working(node: Node, rows: int) -> int:
             found = [size for column in brought for size in table_bits(column)]
             return traits(probe).slots * (LOOKED_UP + len(found) * WORD + 2 * WORD * max([*found, 0]))
         case Expand(left, right, pairs, bound, kept):
-            keys = sum(len(key_limbs(pair, traits(left), traits(right))) for pair in pairs)
+            keys = sum(len(joint_limbs(pair, traits(left), traits(right)).tops) for pair in pairs)
             rows, words = traits(left).slots + traits(right).slots, max(_words_of(left, kept), _words_of(right, kept))
             sorted_, copied = moved(2 * rows, 2 * keys + 1 + words, 4), moved(rows + bound, 4 + words, 2)
             return max(sorted_, copied) + WORD * rows * (keys + 2 * words + 8)

@@ -18,6 +18,7 @@ from sdh.errors import (
     AmbiguousColumn,
     NotGrouped,
     ParameterError,
+    ParseError,
     QuestionError,
     TypeMismatch,
     UnknownColumn,
@@ -65,14 +66,18 @@ class Oracle:
 
     def describe(self, text: str, params: Mapping[str, object]) -> Schema:
         """Names and types of the result of a SELECT, as DuckDB gives them. Raises QuestionError classes."""
+        described = self._described(text, params)
+        names = self._names(text, params) or [column.name for column in described]
+        return tuple(Column(name, column.type) for name, column in zip(names, described, strict=True))
+
+    def _described(self, text: str, params: Mapping[str, object]) -> Schema:
         prefix = "DESCRIBE "
         try:
             values = {name: self._python(value) for name, value in params.items()}
             rows = self._connection.execute(prefix + text, values or None).fetchall()
         except duckdb.Error as error:
             raise self._question_error(error, text, len(prefix)) from None
-        names = self._names(text, params) or [row[0] for row in rows]
-        return tuple(Column(name, parse_type(row[1])) for name, row in zip(names, rows, strict=True))
+        return tuple(Column(row[0], parse_type(row[1])) for row in rows)
 
     def _names(self, text: str, params: Mapping[str, object]) -> list[str]:
         """As a run over the empty tables gives them: DESCRIBE folds some. [] where a constant fails at run time."""
@@ -89,12 +94,12 @@ class Oracle:
         """The types of SQL expressions over fields (columns named c<number>). Raises QuestionError classes."""
         columns = ", ".join(f"CAST(NULL AS {field.type}) AS {field.sql}" for field in fields) or "0 AS nothing"
         text = f"SELECT {', '.join(expressions)} FROM (SELECT {columns})"
-        return [column.type for column in _cached_describe(self, text)]
+        return list(_cached_types(self, text))
 
     def common_types(self, sides: Sequence[Sequence[Type]]) -> list[Type]:
         """The types of the columns of a UNION of queries with these types. Raises TypeMismatch."""
         parts = (", ".join(f"CAST(NULL AS {type_}) AS c{i}" for i, type_ in enumerate(side)) for side in sides)
-        return [column.type for column in _cached_describe(self, " UNION ALL ".join(f"SELECT {part}" for part in parts))]
+        return list(_cached_types(self, " UNION ALL ".join(f"SELECT {part}" for part in parts)))
 
     def value(self, expression: str) -> tuple[Type, RingValue]:
         """Type and value (as `Constant.value` holds it) of a constant SQL expression. Raises TypeMismatch."""
@@ -155,8 +160,8 @@ def oracle(catalog: Catalog) -> Oracle:
 
 
 @lru_cache(maxsize=4096)
-def _cached_describe(source: Oracle, text: str) -> Schema:
-    return source.describe(text, {})
+def _cached_types(source: Oracle, text: str) -> tuple[Type, ...]:
+    return tuple(column.type for column in source._described(text, {}))
 
 
 def nearest_names(wanted: str, names: Iterable[str]) -> str:
@@ -212,6 +217,8 @@ def _classify(message: str, fields: dict[str, str]) -> tuple[type[QuestionError]
         return UnknownTable, ""
     if "Function" in kind:
         return UnknownFunction, f"Did you mean {candidates}?" if candidates else ""
+    if fields.get("exception_type") == "Parser":
+        return ParseError, ""
     if "Ambiguous reference" in message:
         return AmbiguousColumn, "Name the table before the column."
     if "GROUP BY" in message and "must appear" in message:

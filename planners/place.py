@@ -25,6 +25,8 @@ from sdh.planners.expressions import (
     substitute,
     walk,
 )
+from sdh.planners.last_steps import last_steps
+from sdh.planners.pair_columns import outward, spread
 from sdh.planners.placed import (
     PUBLIC,
     Appended,
@@ -40,7 +42,7 @@ from sdh.planners.placed import (
     Top,
     numbers_of,
 )
-from sdh.planners.quotients import is_quotient, outward
+from sdh.planners.quotients import is_quotient
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def place(node: logical.Node) -> Top | Local:
     inner, outputs, order = _top(node)
     placed = _place(inner)
     named = tuple((f, substitute(Ref(f), placed.values)) for f in outputs)
-    return Top(placed.input, named, len(logical.fields(node)), order)
+    released, steps = last_steps(node, named)
+    return Top(placed.input, released, len(logical.fields(node)), order, steps)
 
 
 def _top(node: logical.Node) -> tuple[logical.Node, tuple[Field, ...], tuple[tuple[int, bool, bool], ...]]:
@@ -163,7 +166,8 @@ def _append(union: logical.UnionAll) -> _Projected:
         inputs.append(placed.input)
         pairs = zip(logical.fields(part), union.outputs, strict=True)
         values.append(tuple(substitute(_typed(old, new), placed.values) for old, new in pairs))
-    return _Projected(Appended(tuple(inputs), logical.fields(union), tuple(values), union.keys))
+    whole = spread(logical.fields(union), values)
+    return _Projected(Appended(tuple(inputs), tuple(whole.outputs), tuple(map(tuple, whole.rows)), union.keys), whole.values)
 
 
 def _typed(old: Field, new: Field) -> Expression:
@@ -254,7 +258,8 @@ def _padded(placed: _Projected, side: logical.Node) -> _Projected:
     values = tuple(substitute(Ref(f), placed.values) for f in fields)
     if all(map(null_of_nulls, values)):
         return placed
-    return _Projected(Appended((placed.input,), fields, (values,)))
+    whole = spread(fields, (values,))
+    return _Projected(Appended((placed.input,), tuple(whole.outputs), tuple(map(tuple, whole.rows))), whole.values)
 
 
 def _combine(node: logical.Join) -> _Projected:

@@ -8,13 +8,15 @@ from typing import assert_never
 
 from sdh.planners import logical
 from sdh.planners.expressions import Expression, Field
+from sdh.planners.hashing import HashedOnce
+from sdh.planners.last_steps import Step
 
 PUBLIC = ""
 """The owner of public tables: any party."""
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class Local(HashedOnce):
     """A plaintext subtree and its owner (PUBLIC: any)."""
 
     party: str
@@ -22,7 +24,7 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(HashedOnce):
     """Relations on shares that inner joins bring together, with all conjuncts; the order is not chosen yet."""
 
     parts: tuple[Secure, ...]
@@ -30,7 +32,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Combined:
+class Combined(HashedOnce):
     """A join of two relations on shares that is not INNER: LEFT, FULL, SEMI, ANTI, MARK, SINGLE (logical.Join).
 
     LEFT of a right side that repeats keys, and FULL, take rows that met none from a join of their own.
@@ -44,20 +46,20 @@ class Combined:
 
 
 @dataclass(frozen=True, slots=True)
-class Filtered:
+class Filtered(HashedOnce):
     input: Secure
     predicate: Expression
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
+class Grouped(HashedOnce):
     input: Secure
     keys: tuple[tuple[Field, Expression], ...]
     calls: tuple[logical.Call, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(HashedOnce):
     """The rows of all inputs (UNION ALL). values: for every input, the expressions over it that its outputs are.
 
     keys: sets of outputs, by number, that the client declared unique over all rows.
@@ -70,7 +72,7 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(HashedOnce):
     """The first `limit` rows (None: all) after `offset` others, in order of `keys` (none: any rows)."""
 
     input: Secure
@@ -80,7 +82,7 @@ class Limited:
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(HashedOnce):
     """The rows of the input; `outputs` alone are columns, which may be computed from its columns or be these renamed.
 
     What several read is one Computed below the renaming ones of its readers: equal nodes are one node, which runs once.
@@ -91,7 +93,7 @@ class Computed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(HashedOnce):
     """Of the rows that agree in `keys`, at most `most`, whichever."""
 
     input: Secure
@@ -100,7 +102,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Noised:
+class Noised(HashedOnce):
     """The input's rows, with noise on columns that it has itself."""
 
     input: Secure
@@ -113,12 +115,16 @@ Secure = Local | Joined | Combined | Filtered | Grouped | Appended | Limited | C
 
 @dataclass(frozen=True, slots=True)
 class Top:
-    """The root: the output expressions, how many of them are columns of the result, the order."""
+    """The root: the output expressions, how many of them are columns of the result, the order.
+
+    steps: what the client works out of these outputs, and shows in their place.
+    """
 
     input: Secure
     outputs: tuple[tuple[Field, Expression], ...]
     visible: int
     order: tuple[tuple[int, bool, bool], ...]
+    steps: tuple[Step, ...] = ()
 
 
 def numbers_of(node: Secure) -> frozenset[int]:

@@ -14,7 +14,7 @@ from itertools import count
 from sdh.accounting import Charge
 from sdh.audit import Reveal
 from sdh.catalog import Catalog, padded
-from sdh.errors import SdhError, Unsupported, WidthError
+from sdh.errors import SdhError, TooLarge, Unsupported, WidthError
 from sdh.parsers import syntax
 from sdh.parsers.parse import parse, without_privacy
 from sdh.planners import explain, physical
@@ -24,7 +24,7 @@ from sdh.planners.authorize import authorize
 from sdh.planners.authorize_private import authorize_private
 from sdh.planners.bind import bind, check_parameters
 from sdh.planners.charges import charges_of
-from sdh.planners.choose import choose
+from sdh.planners.choose import Ways, choose
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.costs import nanoseconds, tree_cost
 from sdh.planners.determined import determined
@@ -53,6 +53,8 @@ from sdh.schema import INTEGER, Column, Schema
 
 NOTHING = Column("nothing", INTEGER)
 """What a fragment of no columns, whose rows alone count, puts out."""
+MOST_COPIED = 16
+"""Tables in a plan, each as often as it is read, up to which common table expressions are planned as copies too."""
 GROUPED = 10
 """Rows that a group is taken to have where plans are compared before anything is counted."""
 VERSION = 1
@@ -179,6 +181,9 @@ def place(question: Question, catalog: Catalog) -> Placed:
     except SdhError as error:
         error.sql = error.sql or question.text
         raise
+    except RecursionError:
+        raise TooLarge("The query is nested too deep to be planned.", sql=question.text,
+                       advice="Write IN for a long chain of ORs, and move inner parts into WITH queries.") from None
 
 
 def bound(question: Question, catalog: Catalog, shared: Callable[[Node], bool] | None = None) -> tuple[Node, Schema]:
@@ -249,6 +254,8 @@ def _sharing(node: Node, question: Question, catalog: Catalog) -> list[Node]:
     least = floors(catalog, question.client)
     if any(least.get(party, 1) > 1 for party in owners(node)):
         return [bound(question, catalog, lambda _: False)[0]]
+    if sum(isinstance(one, Scan) for one in nodes(node)) > MOST_COPIED:
+        return [node]
     copied, _ = bound(question, catalog, _varies)
     return [node] if copied == node else [node, copied]
 
@@ -267,11 +274,12 @@ def _cheapest(tops: list[Top], start: Callable[[Top], Placed]) -> Placed:
     """
     fault: SdhError | None = None
     found: list[tuple[int, Rival]] = []
+    ways: Ways = {}
     for variant in (one for top in tops for one in _variants(top)):
         try:
             if isinstance(variant, SdhError):
                 raise variant
-            one = _estimate(start(variant), _expected)
+            one = _estimate(start(variant), _expected, ways)
             found.append((nanoseconds(tree_cost(one.root, len(one.placed.parties)), LOCAL), one))
         except (Unsupported, WidthError) as error:
             fault = fault or error
@@ -299,18 +307,18 @@ def _variants(top: Top) -> Iterator[Top | SdhError]:
 def _fits(placed: Placed) -> bool:
     """Whether it can run with as many rows as there may be."""
     try:
-        tree_cost(_estimate(placed, lambda fragment, _: fragment.slots).root, len(placed.parties))
+        tree_cost(_estimate(placed, lambda fragment, _: fragment.slots, {}).root, len(placed.parties))
     except (Unsupported, WidthError):
         return False
     return True
 
 
-def _estimate(placed: Placed, sizes: Callable[[Fragment, Node], int]) -> Rival:
-    """With these slots of every fragment."""
+def _estimate(placed: Placed, sizes: Callable[[Fragment, Node], int], ways: Ways) -> Rival:
+    """With these slots of every fragment. ways: choose."""
     assert isinstance(placed.top, Top)
     leaves = zip(placed.leaves, placed.fragments, strict=True)
     inputs = {leaf: _input(fragment, leaf, sizes(fragment, leaf.node)) for leaf, fragment in leaves}
-    return Rival(placed, choose(placed.top, inputs, len(placed.parties))[0])
+    return Rival(placed, choose(placed.top, inputs, len(placed.parties), ways=ways)[0])
 
 
 def _expected(fragment: Fragment, node: Node) -> int:
@@ -385,7 +393,8 @@ def _input(fragment: Fragment, leaf: Local, slots: int) -> physical.Input:
 def revealed(placed: Placed, root: physical.Release | None) -> tuple[Reveal, ...]:
     """What a run reveals, and to whom; it refuses to reveal anything else."""
     client = placed.question.client
-    columns = ", ".join(column.name for column in placed.schema)
+    early = {step.place for step in placed.top.steps} if isinstance(placed.top, Top) else set()
+    columns = ", ".join(f"the quotient in {c.name}" if i in early else c.name for i, c in enumerate(placed.schema))
     if root is None:
         return (Reveal("result", f"the rows of the result ({columns})", client),)
     hidden = len(root.outputs) - root.visible

@@ -1,8 +1,8 @@
 """The aggregates of a private block as sums over units, with bounds of what one unit adds to a group.
 
 COUNT: the unit's rows, at most C or the bound per group. SUM, AVG: its sum clamped per group, or C rows each clamped. VAR:
-SUM and SUM of squares about the middle of the bounds, and COUNT. AVG and VAR are put together from the noisy sums, so
-that their quotients are post-processing.
+SUM and SUM of squares about the middle of the bounds, and COUNT; STDDEV its square root. AVG and VAR are put together from the
+noisy sums, so that their quotients are post-processing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from fractions import Fraction
 
 from sdh.errors import Unsupported
 from sdh.planners.expressions import Apply, Case, Cast, Constant, Expression, Field, Ref, conjunction
+from sdh.planners.intervals import type_range
 from sdh.planners.logical import Call, Private, PrivateCall
+from sdh.planners.private_conditions import with_filter
 from sdh.planners.private_groups import origin
 from sdh.planners.private_terms import Limits
-from sdh.planners.ranges import scale_of, type_range
+from sdh.planners.ranges import scale_of
 from sdh.planners.render import readable
 from sdh.schema import BIGINT, BOOLEAN, DOUBLE, HUGEINT, Kind, Type
 
-VARIANCES = frozenset({"var_pop", "var_samp", "variance"})
+DEVIATIONS = frozenset({"stddev_pop", "stddev_samp", "stddev"})
+VARIANCES = frozenset({"var_pop", "var_samp", "variance"}) | DEVIATIONS
 WIDEST_SQUARE = 1 << 30
 
 
@@ -90,7 +93,19 @@ def released(one: PrivateCall, asked: Asked) -> Released:
         case "min" | "max" | "median" | "mode" | "quantile" | "quantile_cont" | "quantile_disc":
             raise _refused(one, "would show a single unit's value", "Count what lies in ranges of values.")
         case _:
-            raise _refused(one, "is not supported", "COUNT, SUM, AVG, VAR_POP and VAR_SAMP are.")
+            raise _refused(one, "is not supported", "COUNT, SUM, AVG, VAR and STDDEV are.")
+
+
+def filtered(one: PrivateCall, asked: Asked) -> PrivateCall:
+    """With its conditions on single rows as its FILTER. Raises Unsupported."""
+    return replace(one, call=with_filter(one.call, zero=_may_be_zero(one, asked)))
+
+
+def _may_be_zero(one: PrivateCall, asked: Asked) -> bool:
+    if one.call.function != "sum" or one.call.distinct:
+        return False
+    _, low, high = _bounds(replace(one, call=with_filter(one.call, zero=True)), asked)
+    return low <= 0 <= high
 
 
 # --- calls ---------------------------------------------------------------------------------------
@@ -187,8 +202,13 @@ def _variance(one: PrivateCall, asked: Asked) -> Released:
         _part(one, asked, squares, where, 0, rows * width * width, "sum of squares"),
         replace(_count(replace(one, bounds=None), asked), title=f"{title(one.call)}, rows"),
     )
-    sample = one.call.function != "var_pop"
-    return Released(one.call, parts, lambda found: _spread(found, sample=sample), not asked.alone)
+    sample = not one.call.function.endswith("_pop")
+
+    def value(found: tuple[Expression, ...]) -> Expression:
+        spread = _spread(found, sample=sample)
+        return Apply("sqrt", (spread,), DOUBLE) if one.call.function in DEVIATIONS else spread
+
+    return Released(one.call, parts, value, not asked.alone)
 
 
 def _part(one: PrivateCall, asked: Asked, e: Expression, where: Expression | None, low: int, high: int, what: str) -> Part:
@@ -282,9 +302,10 @@ def _field(asked: Asked, type_: Type) -> Field:
 
 def title(call: Call) -> str:
     """A call for people."""
+    only = "" if call.filter is None else f" FILTER (WHERE {readable(call.filter)})"
     if call.function == "count_star":
-        return "count(*)"
-    return f"{call.function}({'DISTINCT ' if call.distinct else ''}{', '.join(map(readable, call.arguments))})"
+        return f"count(*){only}"
+    return f"{call.function}({'DISTINCT ' if call.distinct else ''}{', '.join(map(readable, call.arguments))}){only}"
 
 
 def _refused(one: PrivateCall, what: str, advice: str) -> Unsupported:

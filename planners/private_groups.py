@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 
 from sdh.catalog import Catalog, TableFacts
 from sdh.errors import QuestionError
 from sdh.planners.expressions import FALSE, TRUE, Apply, Case, Constant, Expression, Field, Ref
+from sdh.planners.facts import known
 from sdh.planners.logical import Aggregate, Filter, Node, OneRow, Private, Project, Reused, Scan, UnionAll, nodes
 from sdh.planners.oracle import oracle
 from sdh.planners.private_terms import Limits, refused
@@ -20,6 +22,8 @@ from sdh.planners.render import literal
 from sdh.privacy import Value
 from sdh.schema import BOOLEAN, INTEGER, Kind, Type
 
+MOST_GROUPS = 100_000
+"""Public groups: combinations of the keys' values."""
 MOST_VALUES = 1_000
 """Of a key that are listed in a plan; a public table has room for more."""
 NARROW = 64
@@ -34,6 +38,24 @@ class Domain:
     relation: Node
     code: Field
     of_row: Expression
+
+
+def domains_of(block: Private, catalog: Catalog, limits: Limits, numbers: count[int]) -> tuple[Domain, ...] | None:
+    """Of every key; None where groups are hidden. Raises Unsupported."""
+    strategy = block.terms.strategy
+    if strategy == "LAPLACE_THRESHOLD" and block.keys:
+        return None
+    found = [domain_of(f, e, block, catalog, limits, numbers) for f, e in block.keys]
+    for (field, _), domain in zip(block.keys, found, strict=True):
+        if domain is None and strategy == "PUBLIC_GROUPS":
+            raise refused(block, f"Nobody names public values of {field.name or 'a key'}",
+                          "Its owner's policy could, or join a public table and group by its column.")  # fmt: skip
+    domains = tuple(one for one in found if one is not None)
+    if len(domains) < len(found):
+        return None
+    if prod(known(one.relation).rows for one in domains) > MOST_GROUPS:
+        raise refused(block, f"More than {MOST_GROUPS:,} public groups are not supported", "Group by fewer keys.")
+    return domains
 
 
 def domain_of(

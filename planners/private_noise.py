@@ -8,11 +8,18 @@ from fractions import Fraction
 
 from sdh.accounting import rho_of
 from sdh.planners.logical import Private
-from sdh.planners.mechanisms import GAUSSIAN, JOINT, LAPLACE, Mechanism, gaussian_scale, laplace_scale, threshold
+from sdh.planners.mechanisms import (
+    GAUSSIAN,
+    JOINT,
+    LAPLACE,
+    Mechanism,
+    gaussian_scale,
+    interval,
+    joint_slack,
+    laplace_scale,
+    threshold,
+)
 from sdh.planners.private_terms import Limits, delta_of, epsilon_of, refused
-
-MOST_LAPLACE = 8
-"""Noisy values of a group up to which Laplace noise is no worse than Gaussian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,8 @@ class Wanted:
 class Terms:
     """Mechanisms of the sums and of hidden groups' count of units, and what they cost together.
 
-    slack: the part of delta for a group that shows though it has fewer than the least number of units.
+    slack: the parts of delta for a group that shows though it has fewer than the least number of units, and for Gaussian
+    noise that is made jointly and meets its law almost.
     """
 
     epsilon: Fraction
@@ -54,16 +62,24 @@ def terms_of(block: Private, limits: Limits, wanted: Sequence[Wanted], moved: Mo
         raise refused(block, "Groups that nobody named need a delta above 0", "Write delta = 1e-8, or PUBLIC_GROUPS.")
     own = epsilon * Fraction(moved.aggregates, moved.aggregates + moved.hidden)
     half = delta / 2 if moved.hidden else delta
-    many = len(wanted) > MOST_LAPLACE and delta > 0 and way != JOINT   # jointly only Laplace noise is made
-    parts = _gaussian(wanted, moved.groups, own, half, way) if many else None
-    spent, slack = (delta, half) if parts is not None else (Fraction(0), delta)
-    if parts is None:
-        parts = tuple(Mechanism(LAPLACE, laplace_scale(moved.groups * one.most, own * one.share), way) for one in wanted)
+    almost = joint_slack(epsilon) if way == JOINT else Fraction(0)
+    laplace = tuple(Mechanism(LAPLACE, laplace_scale(moved.groups * one.most, own * one.share), way) for one in wanted)
+    parts = _narrower(_gaussian(wanted, moved.groups, own, half - almost, way), laplace, parties)
+    spent, slack, almost = (Fraction(0), delta, Fraction(0)) if parts is laplace else (delta, half, almost)
     if not moved.hidden:
-        return Terms(epsilon, spent, parts)
+        return Terms(epsilon, spent, parts, slack=almost)
     units = Mechanism(LAPLACE, laplace_scale(moved.groups, epsilon - own), way)
     least = threshold(epsilon - own, slack, moved.groups, units.draws(parties), limits.least_units())
-    return Terms(epsilon, delta, parts, units, least, slack)
+    return Terms(epsilon, delta, parts, units, least, slack + almost)
+
+
+def _narrower(gaussian: tuple[Mechanism, ...] | None, laplace: tuple[Mechanism, ...], parties: int) -> tuple[Mechanism, ...]:
+    """Those of which 95% lie closer together: by how many integers that are, relative to each other, over all sums."""
+    if gaussian is None:
+        return laplace
+    sizes = [[2 * interval(one, parties) + 1 for one in many] for many in (gaussian, laplace)]
+    ratios = [Fraction(one, other) for one, other in zip(*sizes, strict=True)]
+    return gaussian if sum(ratios) < len(ratios) else laplace
 
 
 def _gaussian(

@@ -7,7 +7,7 @@ aggregate, once, right before it, bounds how much the answer may move. What lose
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from sdh.catalog import Catalog
@@ -37,14 +37,18 @@ class Owned:
     """units: numbers of the columns each of which is the row's unit. free: those of tables whose unit nobody has named.
 
     is_public: the rows are everybody's; they have no unit. Private rows without either have lost the column of their unit.
+    spaces: of the units, by the policies that name one: one unit of a space is in all of its tables, and leaves all at once.
     """
 
     units: frozenset[int] = frozenset()
     free: frozenset[int] = frozenset()
     is_public: bool = False
+    spaces: frozenset[str] = frozenset()
 
 
 PUBLIC = Owned(is_public=True)
+SET_OPERATION = "a UNION, INTERSECT or EXCEPT"
+"""All three append the rows of their parts; the latter two then group by all columns, the unit among them."""
 
 
 def units_of(node: Node, catalog: Catalog, named: Field | None) -> frozenset[int]:
@@ -68,7 +72,7 @@ class _Units:
     def of(self, node: Node) -> Owned:
         found = self._of(node)
         named = frozenset() if self._named is None else found.free & {self._named.number}
-        return Owned(found.units | named) if named else found
+        return replace(found, units=found.units | named, free=frozenset()) if named else found
 
     def _of(self, node: Node) -> Owned:
         match node:
@@ -108,28 +112,41 @@ class _Units:
         column = policy.unit_of(table.name)
         if column is None and policy.privacy is not None:
             raise _refused(f"needs a unit of {table.full_name}, and its owner names none", "Its policy could have unit=.")
+        spaces = frozenset({"" if policy.privacy is None else policy.privacy.space})
         if column is None:
-            return Owned(free=frozenset(numbers.values())) if named is None else Owned(frozenset({named}))
+            free = frozenset(numbers.values())
+            return Owned(free=free, spaces=spaces) if named is None else Owned(frozenset({named}), spaces=spaces)
         if column not in numbers:
             raise _refused(f"needs the unit of {table.full_name}, which has no column {column}", "Its policy names another.")
         if named is not None and named != numbers[column]:
             raise _refused(f"has {table.full_name}.{column} for its unit, by the owner's policy", "Name that one, or none.")
-        return Owned(frozenset({numbers[column]}))
+        return Owned(frozenset({numbers[column]}), spaces=spaces)
 
     def _union(self, node: UnionAll, parts: list[Owned]) -> Owned:
         if all(part.is_public for part in parts):
             return PUBLIC
         if any(part.is_public for part in parts):
-            raise _refused("cannot rest on a UNION of private rows with public ones", "Join them, or leave one out.")
+            raise _refused(f"cannot rest on {SET_OPERATION} of private rows with public ones", "Join them, or leave one out.")
         places = [{i for i, f in enumerate(fields(input)) if f.number in part.units | part.free}
                   for input, part in zip(node.inputs, parts, strict=True)]  # fmt: skip
         same = frozenset(node.outputs[i].number for i in set.intersection(*places))
         if not same:
-            raise _refused("cannot rest on a UNION whose parts have their units in different columns", "Select it first.")
+            raise _refused(f"cannot rest on {SET_OPERATION} whose parts have their units in different columns",
+                           "Select it first.")  # fmt: skip
+        spaces = _of_one_space(SET_OPERATION, *parts)
         if any(part.free for part in parts):   # one column is the unit of all: the one that the question names
             named = same & ({self._named.number} if self._named is not None else set())
-            return Owned(named) if named else Owned(free=same)
-        return Owned(same)
+            return Owned(named, spaces=spaces) if named else Owned(free=same, spaces=spaces)
+        return Owned(same, spaces=spaces)
+
+
+def _of_one_space(what: str, *parts: Owned) -> frozenset[str]:
+    """Where a unit that leaves one side alone would change the other's rows, not just drop them, it has to leave both."""
+    spaces = frozenset().union(*(part.spaces for part in parts))
+    if len(spaces) > 1:
+        raise _refused(f"cannot rest on {what} of tables whose units are not of one space",
+                       "Write an inner JOIN, or let the owners' policies name one space.")  # fmt: skip
+    return spaces
 
 
 def _passed(below: Owned, outputs: tuple[tuple[Field, Expression], ...]) -> Owned:
@@ -140,12 +157,12 @@ def _passed(below: Owned, outputs: tuple[tuple[Field, Expression], ...]) -> Owne
     def kept(numbers: frozenset[int]) -> frozenset[int]:
         return frozenset(f.number for f, e in outputs if isinstance(e, Ref) and e.field.number in numbers)
 
-    return Owned(kept(below.units), kept(below.free))
+    return replace(below, units=kept(below.units), free=kept(below.free))
 
 
 def _grouped(below: Owned, keys: tuple[tuple[Field, Expression], ...]) -> Owned:
     found = _passed(below, keys)
-    if found == Owned():
+    if not found.is_public and not found.units and not found.free:
         raise _refused("cannot rest on an aggregate, or DISTINCT, that mixes units", "Add the unit to its GROUP BY.")
     return found
 
@@ -181,11 +198,12 @@ class _Join:
         rights = self.right.units | {b for _, b in pairs}
         match self.node.kind:
             case "INNER":
-                return Owned(lefts | rights)
-            case "RIGHT":
-                return Owned(rights)
-            case _:
-                return Owned(lefts)
+                return Owned(lefts | rights, spaces=self.left.spaces | self.right.spaces)
+            case "SEMI":
+                return Owned(lefts, spaces=self.left.spaces | self.right.spaces)
+            case kind:
+                what = "IN" if kind == "MARK" else "a subquery" if kind == "SINGLE" else f"{kind} JOIN"
+                return Owned(rights if kind == "RIGHT" else lefts, spaces=_of_one_space(what, self.left, self.right))
 
     def _nullable(self, number: int) -> bool:
         return any(f.number == number and f.nullable for f in fields(self.node.right))

@@ -18,8 +18,8 @@ from itertools import count
 
 from sdh.catalog import Catalog
 from sdh.planners.dependencies import closure
-from sdh.planners.determined import determined
-from sdh.planners.expressions import Apply, Constant, Expression, Field, Ref, conjunction, references, substitute
+from sdh.planners.determined import holding
+from sdh.planners.expressions import Apply, Case, Constant, Expression, Field, Ref, conjunction, conjuncts, references
 from sdh.planners.facts import known
 from sdh.planners.logical import (
     Aggregate,
@@ -37,17 +37,25 @@ from sdh.planners.logical import (
     nodes,
 )
 from sdh.planners.mechanisms import JOINT, OWNER, Mechanism
-from sdh.planners.private_calls import Asked, Part, Released, clamped, constant, counts_values, released, sum_type
+from sdh.planners.private_calls import (
+    Asked,
+    Part,
+    Released,
+    clamped,
+    constant,
+    counts_values,
+    filtered,
+    released,
+    sum_type,
+)
 from sdh.planners.private_failures import refuse_failures
-from sdh.planners.private_groups import Domain, domain_of
+from sdh.planners.private_groups import Domain, domains_of
 from sdh.planners.private_noise import Moved, Terms, Wanted, terms_of
 from sdh.planners.private_sides import Sides, sides_of
 from sdh.planners.private_terms import Limits, groups_of, limits_of, owners_of, refused, rows_of
+from sdh.planners.private_widths import refuse_wide_totals
 from sdh.planners.push_filters import push_filters
 from sdh.schema import BIGINT, BOOLEAN
-
-MOST_GROUPS = 100_000
-"""Public groups: combinations of the keys' values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class Block:
     least_units: int
     answers: tuple[Answer, ...]
     slack: Fraction
-    """The part of delta for a group of fewer units that shows."""
+    """The parts of delta for a group of fewer units that shows, and for noise that meets its law almost."""
     spaces: tuple[tuple[str, str], ...]
     """(owner, name of the units' space) of the ledgers that it is charged to."""
 
@@ -119,12 +127,13 @@ class _Rewriter:
     def rewritten(self) -> tuple[Node, Block]:
         block = self._block
         refuse_failures(block)
-        domains = self._domains()
+        domains = domains_of(block, self._catalog, self._limits, self._numbers)
         rows = self._rows(domains)
         facts = known(rows)
         alone = facts.times(block.units) == 1
         groups = self._groups(rows, alone)
         asked = Asked(block, self._limits, rows_of(block, self._limits), alone, self._numbers)
+        block = self._block = replace(block, calls=tuple(filtered(one, asked) for one in block.calls))
         if any(counts_values(one, block) for one in block.calls) and len(block.calls) == 1:
             return self._values(asked, rows, groups, domains)
         calls = [released(one, asked) for one in block.calls]
@@ -140,23 +149,6 @@ class _Rewriter:
         predicate = conjunction([_present(e) for e in wanted if e.nullable])
         return self._block.input if predicate is None else Filter(self._block.input, predicate)
 
-    def _domains(self) -> tuple[Domain, ...] | None:
-        """Of every key; None where groups are hidden. Raises Unsupported."""
-        block, strategy = self._block, self._block.terms.strategy
-        if strategy == "LAPLACE_THRESHOLD" and block.keys:
-            return None
-        found = [domain_of(f, e, block, self._catalog, self._limits, self._numbers) for f, e in block.keys]
-        for (field, _), domain in zip(block.keys, found, strict=True):
-            if domain is None and strategy == "PUBLIC_GROUPS":
-                raise refused(block, f"Nobody names public values of {field.name or 'a key'}",
-                              "Its owner's policy could, or join a public table and group by its column.")
-        domains = tuple(one for one in found if one is not None)
-        if len(domains) < len(found):
-            return None
-        if reduce(lambda size, one: size * known(one.relation).rows, domains, 1) > MOST_GROUPS:
-            raise refused(block, f"More than {MOST_GROUPS:,} public groups are not supported", "Group by fewer keys.")
-        return domains
-
     def _groups(self, rows: Node, alone: bool) -> int:
         """L0: 1 where owners declared that a unit has one row, or that it determines the keys."""
         block = self._block
@@ -170,7 +162,7 @@ class _Rewriter:
 
     def _is_determined(self, rows: Node) -> bool:
         block = self._block
-        reached = closure(block.units, determined(rows))
+        reached = closure(block.units, holding(rows))
         return all(isinstance(e, Ref) and e.field.number in reached for _, e in block.keys)
 
     def _bounded(self, sides: Sides, keys: Sequence[Expression], calls: list[Released], asked: Asked) -> Node:
@@ -202,34 +194,39 @@ class _Rewriter:
         """By unit and group first, then over the units that are left."""
         keys, parts = self._keys(domains), [part for call in calls for part in call.parts]
         sides = self._sides(rows, parts, keys)
-        counted = frozenset(f.number for f in fields(sides.counted))
-        inner = tuple((f, e) for f, e in keys if references(e) <= counted)
+        inner = tuple((f, own) for f, e in keys if (own := sides.of_counted(e)) is not None)
         unit = replace(sides.unit, number=next(self._numbers))
-        units: dict[int, Expression] = dict.fromkeys(self._block.units - counted, Ref(sides.unit))
         bounded = self._bounded(sides, [e for _, e in inner], calls, asked)
-        partial: Node = Aggregate(bounded, ((unit, Ref(sides.unit)), *inner), tuple(_over(p.call, units) for p in parts))
+        made_of = zip(self._block.calls, calls, strict=True)
+        refuse_wide_totals(bounded, ((one, part.call) for one, call in made_of for part in call.parts))
+        partial: Node = Aggregate(bounded, ((unit, Ref(sides.unit)), *inner), tuple(sides.call_of_counted(p.call) for p in parts))
         if inner and not self._is_determined(rows):
             partial = Cut(partial, (Ref(unit),), groups)
         for other, column in sides.others:
             partial = Join("INNER", partial, other, _equal(Ref(unit), Ref(column)))
         made = dict(inner)
-        outer = tuple((replace(f, number=next(self._numbers)), Ref(f) if f in made else e) for f, e in keys)
+        outer = tuple((replace(f, number=next(self._numbers)), Ref(f) if f in made else sides.of_others(e, unit))
+                      for f, e in keys)  # fmt: skip
         most = known(partial).rows
-        sums = [_within(self._sum_of(part), part, most) for part in parts]
+        sums = [_within(self._sum_of(part, sides.asked_of_others(part.call, unit)), part, most) for part in parts]
         return self._grouped(partial, outer, sums, domains)
 
     def _sides(self, rows: Node, parts: list[Part], keys: tuple[tuple[Field, Expression], ...]) -> Sides:
         block = self._block
-        read = references(*(e for part in parts for e in (*part.call.arguments, part.call.filter)))
-        return sides_of(push_filters(rows), block.unit, block.units, read, [e for _, e in keys])
+        read = references(*(e for part in parts for e in part.call.arguments))
+        filters = [e for part in parts for e in conjuncts(part.call.filter)]
+        return sides_of(push_filters(rows), block.unit, block.units, read, [*(e for _, e in keys), *filters])
 
-    def _sum_of(self, part: Part) -> Call:
+    def _sum_of(self, part: Part, asked: Expression | None) -> Call:
+        """asked: what a unit's number counts under, alike in all of the unit's rows."""
         output = part.call.output
         value: Expression = Ref(output)
         if part.clamp:
             value = clamped(value, part.low, part.high)
         elif output.nullable:
             value = Apply("coalesce", (value, constant(0, output.type)), output.type, nullable=False)
+        if asked is not None:
+            value = Case(((asked, value),), constant(0, output.type), output.type)
         return Call(replace(part.single.output, type=sum_type(output.type)), "sum", (value,))
 
     def _grouped(self, rows: Node, keys: tuple[tuple[Field, Expression], ...], sums: list[Call],
@@ -319,12 +316,6 @@ class _Rewriter:
         part = Part(Call(total, "count", ()), 0, 1, False, Call(total, "count", ()), "count(DISTINCT values)")
         call = Released(one.call, (part,), lambda found: found[0], False)
         return self._noised(found, [call], domains, most, asked)
-
-
-def _over(call: Call, values: dict[int, Expression]) -> Call:
-    """The call with values for columns."""
-    only = None if call.filter is None else substitute(call.filter, values)
-    return replace(call, arguments=tuple(substitute(e, values) for e in call.arguments), filter=only)
 
 
 def _within(call: Call, part: Part, rows: int) -> Call:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from sdh.planners.dependencies import Dependency, dependencies
-from sdh.planners.physical import Input, Node, inputs, traits
-from sdh.planners.ranges import Shared
+from sdh.planners.derive_traits import traits
+from sdh.planners.expressions import Field
+from sdh.planners.intervals import Shared
+from sdh.planners.physical import Input, Node, inputs
 from sdh.schema import Kind
 
 MOST = 4
@@ -28,10 +30,15 @@ def properties(node: Node) -> str:
 
 def _names(columns: tuple[Shared, ...]) -> Names:
     """Without their tables, unless two are called alike."""
-    short = {c.field.number: c.field.name.rpartition(".")[2] or c.field.sql for c in columns}
+    short = {c.field.number: unqualified(c.field) for c in columns}
     twice = {name for name in short.values() if list(short.values()).count(name) > 1}
     return {c.field.number: (c.field.name or c.field.sql) if short[c.field.number] in twice else short[c.field.number]
             for c in columns}
+
+
+def unqualified(field: Field) -> str:
+    """A column's name without its table; an expression's whole."""
+    return (field.name if "(" in field.name else field.name.rpartition(".")[2]) or field.sql
 
 
 def _width(column: Shared) -> str:

@@ -13,6 +13,7 @@ from itertools import count
 from sdh.planners import logical
 from sdh.planners.expressions import (
     Apply,
+    Cast,
     Constant,
     Expression,
     Field,
@@ -24,6 +25,7 @@ from sdh.planners.expressions import (
 )
 from sdh.planners.facts import known
 from sdh.planners.logical import Call, call_expressions
+from sdh.planners.overflow import may_fail
 from sdh.planners.placed import (
     Combined,
     Computed,
@@ -40,7 +42,6 @@ from sdh.planners.placed import (
     numbers_of,
     rewritten,
 )
-from sdh.planners.ranges import may_fail
 from sdh.schema import BIGINT, BOOLEAN, HUGEINT, Kind, Type
 
 PARTIAL = frozenset({"sum", "count", "count_star", "min", "max", "sum_count"})
@@ -206,7 +207,10 @@ def _weighted(call: Call, partial: _Partial) -> Call:
             return replace(call, function="sum_count", arguments=(rows,), filter=conjunction([*conjuncts(call.filter), present]))
         case _:
             (argument,) = call.arguments
-            return replace(call, arguments=(Apply("*", (argument, rows), call.output.type, argument.nullable),))
+            product: Expression = Apply("*", (argument, rows), call.output.type, argument.nullable)
+            if not references(argument):  # the owner computes it, in whose SQL a product is of another type than a sum
+                product = Cast(product, call.output.type)
+            return replace(call, arguments=(product,))
 
 
 def _of_partials(call: Call, partial: _Partial) -> Call:

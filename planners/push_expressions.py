@@ -26,6 +26,7 @@ from sdh.planners.expressions import (
     substitute,
 )
 from sdh.planners.facts import computed, known
+from sdh.planners.overflow import may_fail
 from sdh.planners.placed import (
     Appended,
     Combined,
@@ -45,8 +46,7 @@ from sdh.planners.placed import (
     numbers_of,
 )
 from sdh.planners.prune_columns import prune_columns
-from sdh.planners.quotients import gathered, is_quotient, shortened
-from sdh.planners.ranges import exact_below_cast, may_fail
+from sdh.planners.quotients import exact_below_cast, gathered, is_quotient, shortened
 from sdh.planners.render import readable
 from sdh.schema import BOOLEAN
 
@@ -174,7 +174,7 @@ def push_expressions(top: Top, numbers: count[int]) -> Top:
     pusher = _Pusher([*leaves_of(top), *dict.fromkeys(appended_of(top.input))], numbers)
     input = _rewrite(top.input, pusher)
     outputs = tuple((f, shortened(pusher.pushed(e))) for f, e in top.outputs)
-    return _pruned(Top(_with_columns(input, pusher), outputs, top.visible, top.order))
+    return _pruned(replace(top, input=_with_columns(input, pusher), outputs=outputs))
 
 
 def _rewrite(node: Secure, pusher: _Pusher) -> Secure:

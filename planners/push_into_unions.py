@@ -12,6 +12,7 @@ from itertools import count
 
 from sdh.errors import Unsupported, WidthError
 from sdh.planners import logical
+from sdh.planners.columns import call_shared
 from sdh.planners.combine import OF_LEFT, combine
 from sdh.planners.expressions import Apply, Expression, Field, Ref, conjuncts, references, substitute
 from sdh.planners.facts import known
@@ -31,7 +32,6 @@ from sdh.planners.placed import (
     rewritten,
 )
 from sdh.planners.push_aggregates import PARTIAL
-from sdh.planners.ranges import call_shared
 
 Fits = Callable[[Local], bool]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sdh.planners.columns import nullable
 from sdh.planners.comparing import choose
 from sdh.planners.dividing import TOP, significand_cost
-from sdh.planners.expression_costs import At, nullable, number
+from sdh.planners.expression_costs import At, number
 from sdh.planners.expressions import Expression
 from sdh.planners.protocol_costs import NONE, Steps, and_, divided, mux, to_ring, total
 from sdh.planners.quotients import division_of, pair_of

@@ -9,8 +9,10 @@ from math import isfinite
 
 from sdh.errors import Unsupported, WidthError
 from sdh.planners.dividing import DIVISOR_BITS, Operand
-from sdh.planners.expressions import Apply, Case, Constant, Expression, children, rebuild
-from sdh.planners.ranges import QUOTIENTS, WORD, Columns, Range, range_of, scale_of
+from sdh.planners.expressions import Apply, Cast, Constant, Expression, children, rebuild
+from sdh.planners.functions import QUOTIENTS
+from sdh.planners.intervals import WORD, Columns, Range
+from sdh.planners.ranges import range_of, scale_of
 from sdh.schema import FLOATING, HUGEINT, Kind, Type
 
 _LONGEST = 18
@@ -39,15 +41,6 @@ def _range(e: Expression | None, factor: int, columns: Columns) -> Range:
 
 def is_quotient(e: Expression) -> bool:
     return isinstance(e, Apply) and e.function in QUOTIENTS
-
-
-def outward(e: Expression) -> Expression:
-    """CASE WHEN c THEN a / b END as (CASE WHEN c THEN a END) / b: the quotient stays a pair."""
-    match e:
-        case Case(((condition, Apply(function, (numerator, divisor))),), None, type_) if function in QUOTIENTS:
-            return Apply(function, (Case(((condition, numerator),), None, numerator.type), divisor), type_)
-        case _:
-            return e
 
 
 def shortened(e: Expression) -> Expression:
@@ -90,10 +83,10 @@ def gathered(e: Expression) -> Expression:
     """
     match e:
         case Apply("*", (first, second)):
-            quotient, factor = (second, _factor(first)) if is_quotient(second) else (first, _factor(second))
+            quotient, factor = (second, exact_constant(first)) if is_quotient(second) else (first, exact_constant(second))
             return e if factor is None or not is_quotient(quotient) else _scaled(quotient, factor)
         case Apply("/", (quotient, divisor)) if is_quotient(quotient):
-            factor = _factor(divisor)
+            factor = exact_constant(divisor)
             return e if factor is None or int(factor.value or 0) <= 0 else _divided(quotient, factor)
         case _:
             return shortened(e)
@@ -109,7 +102,7 @@ def _divided(quotient: Expression, factor: Constant) -> Expression:
     return rebuild(quotient, (numerator, _times(divisor, factor)))
 
 
-def _factor(e: Expression) -> Constant | None:
+def exact_constant(e: Expression) -> Constant | None:
     """A number as an exact constant; None where it is no constant, or a long one."""
     match e:
         case Constant(type_, int()) if type_.is_exact:
@@ -180,3 +173,12 @@ def division_of(e: Expression, columns: Columns) -> Division:
     if top.bits > 62 or bottom.bits > DIVISOR_BITS:
         raise WidthError("A quotient might not fit 62 bits on shares.", advice="Declare tighter bounds= for its columns.")
     return Division(top, bottom)
+
+
+def exact_below_cast(e: Expression) -> Expression | None:
+    """The exact operand of CAST(exact AS DOUBLE): where the other side is a quotient the cast is left out."""
+    match e:
+        case Cast(operand, type_) if type_.kind is Kind.DOUBLE and operand.type.is_exact:
+            return operand
+        case _:
+            return None

@@ -78,6 +78,8 @@ def readable(expression: Expression) -> str:
     match expression:
         case Apply("guarded" | "try_value", (inner, *_)):
             return readable(inner)
+        case Apply("try_failed", (inner,)):
+            return f"whether {readable(inner)} fails"
     return expression_sql(transform(expression, _named))
 
 
@@ -189,8 +191,8 @@ def _noised(node: Noised) -> str:
     noise = {one.output.number: one for one in node.noises}
     items = [f"{noise_function(noise[f.number])}({noise[f.number].input.sql}) AS {f.sql}" if f.number in noise else f.sql
              for f in fields(node)]
-    plain = [f.sql for f in fields(node) if f.number not in noise]
-    order = f" ORDER BY {', '.join(plain)}" if plain else ""   # the order in which rows came is not noisy
+    columns = sorted(fields(node), key=lambda f: f.number in noise)
+    order = f" ORDER BY {', '.join(f.sql for f in columns)}" if columns else ""   # the order in which rows came is not noisy
     return (f"WITH noised AS MATERIALIZED (SELECT {', '.join(items) or '0 AS nothing'} FROM ({node_sql(node.input)})) "
             f"SELECT * FROM noised{order}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sdh.errors import UnknownColumn
+from sdh.errors import UnknownColumn, Unsupported
 from sdh.parsers import syntax
 from sdh.planners.expressions import Field
 from sdh.planners.logical import Node, fields
@@ -96,10 +96,46 @@ def expanded(items: tuple[syntax.Item, ...], scope: Scope) -> tuple[syntax.Item,
         if not isinstance(item.expression, syntax.Star):
             found.append(item)
             continue
-        wanted = ".".join(item.expression.qualifier).lower()
-        found += [
-            StarItem(syntax.Name((b.name,)), "", item.at, b.field)
-            for b in scope
-            if (not wanted and not b.merged) or (wanted and wanted in (q.lower() for q in b.qualifiers))
-        ]
+        star = item.expression
+        _check_merged(star, scope)
+        found += _columns(star, item, [b for b in _meant(star, scope) if not any(_means(name, b) for name in star.exclude)])
     return tuple(found)
+
+
+def _meant(star: syntax.Star, scope: Scope) -> list[Binding]:
+    wanted = ".".join(star.qualifier).lower()
+    return [b for b in scope if (wanted in (q.lower() for q in b.qualifiers) if wanted else not b.merged)]
+
+
+def _columns(star: syntax.Star, item: syntax.Item, bindings: list[Binding]) -> list[syntax.Item]:
+    """REPLACE has its value in place of the first column of a name, and in place of others nothing, as in DuckDB."""
+    found: list[syntax.Item] = []
+    waiting = {column.lower(): (value, column) for value, column in star.replace}
+    gone: set[str] = set()
+    for b in bindings:
+        replaced = waiting.pop(b.name.lower(), None)
+        if replaced is not None:
+            gone.add(b.name.lower())
+            found.append(syntax.Item(*replaced, item.at))
+        elif b.name.lower() not in gone:
+            name = next((new for old, new in star.rename if _means(old, b)), b.name)
+            found.append(StarItem(syntax.Name((name,)), "", item.at, b.field))
+    return found
+
+
+def _check_merged(star: syntax.Star, scope: Scope) -> None:
+    """Of a column that USING merges DuckDB then shows the other side's. Raises Unsupported."""
+    merged = {b.name.lower() for b in scope if b.merged}
+    for name in (*star.exclude, *(old for old, _ in star.rename)):
+        if len(name.parts) > 1 and name.parts[-1].lower() in merged:
+            raise Unsupported(
+                "EXCLUDE or RENAME of one side of a column that USING merges is not supported.",
+                advice="Name the column without its table.",
+                line=name.at.line,
+                column=name.at.column,
+            )
+
+
+def _means(name: syntax.Name, binding: Binding) -> bool:
+    *qualifier, column = (part.lower() for part in name.parts)
+    return column == binding.name.lower() and (not qualifier or ".".join(qualifier) in (q.lower() for q in binding.qualifiers))

@@ -59,6 +59,12 @@ def _canonical(node: Node) -> Node:
             new[field.number] = next(numbers)
         return replace(field, number=new[field.number], name="")
 
+    return renumbered(node, renamed)
+
+
+def renumbered(node: Node, renamed: Callable[[Field], Field]) -> Node:
+    """The same rows with other fields; what is shared with other uses is not among them."""
+
     def change(e: Expression) -> Expression:
         return transform(e, lambda part: Ref(renamed(part.field)) if isinstance(part, Ref) else None)
 

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 from sdh.planners.physical import Node, inputs
+from sdh.planners.remembering import remembering
 
 
+@remembering
 def runs(node: Node) -> tuple[Node, ...]:
     """Every node once, in the order in which they run: inputs first, from left to right."""
-    found: dict[Node, None] = {}
-    _visit(node, found)
-    return tuple(found)
-
-
-def _visit(node: Node, found: dict[Node, None]) -> None:
-    if node not in found:
-        for part in inputs(node):
-            _visit(part, found)
-        found[node] = None
+    below = chain.from_iterable(map(runs, inputs(node)))
+    return (*dict.fromkeys(below), node)
 
 
 def readers(node: Node) -> Counter[Node]:
     """How often each node below is read."""
-    return Counter(part for one in runs(node) for part in inputs(one))
+    return Counter(chain.from_iterable(map(inputs, runs(node))))
 
 
 def reread(node: Node) -> frozenset[Node]:

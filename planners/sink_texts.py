@@ -27,6 +27,7 @@ from sdh.planners.expressions import (
     substitute,
     walk,
 )
+from sdh.planners.functions import NEVER_FAIL
 from sdh.planners.logical import Call
 from sdh.planners.placed import (
     Appended,
@@ -43,7 +44,6 @@ from sdh.planners.placed import (
     Top,
     numbers_of,
 )
-from sdh.planners.ranges import NEVER_FAIL
 from sdh.planners.render import readable
 from sdh.planners.spread_texts import compared, is_textual, spread
 from sdh.schema import FLOATING

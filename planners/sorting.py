@@ -123,8 +123,13 @@ def key_widths(rows: int, bits: Sequence[int]) -> tuple[int, ...]:
 def sample_sort_cost(rows: int, bits: Sequence[int], octets: int, parties: int = 2, network: Network = LOCAL) -> Compared:
     """Sorting rows of `octets` bytes by limbs of so many bits."""
     widths = key_widths(rows, bits)
-    waves = [rows for stage in stages(rows, widths, network) for rows in stage.waves]
-    return _sum([_shuffled(rows, 8 * len(widths) + octets, parties), *(_wave(wave, widths, parties, network) for wave in waves)])
+    return _sum([_shuffled(rows, 8 * len(widths) + octets, parties), _waves(rows, widths, parties, network)])
+
+
+@cache
+def _waves(rows: int, widths: tuple[int, ...], parties: int, network: Network) -> Compared:
+    """All comparisons of a sort, whatever its records."""
+    return _sum(_wave(wave, widths, parties, network) for stage in stages(rows, widths, network) for wave in stage.waves)
 
 
 def select_cost(rows: int, wanted: int, bits: Sequence[int], octets: int, parties: int = 2, network: Network = LOCAL) -> Compared:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 EPSILONS, DELTAS = 10**9, 10**15
 """Units of a charge in 1 of epsilon, and of delta."""
@@ -80,7 +81,8 @@ class Spending:
 
     def within(self, epsilon: int, delta: int) -> bool:
         """Whether one of the two accounts stays in the budget. Either bound alone holds for questions that depend on earlier
-        answers, and the sequence as a whole ends within one of them (privacy filters: Rogers et al. 2016)."""
+        answers (privacy filters: Rogers et al. 2016). Every sequence ends within one of them, but those that end within the
+        other add their delta: all together fail with a chance of twice the budget's delta at most."""
         if self.epsilon <= epsilon and self.delta <= delta:
             return True
         left = Fraction(delta, DELTAS) - self.slack
@@ -108,6 +110,7 @@ def spending(charges: Iterable[Charge]) -> Spending:
 # --- zCDP ----------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def rho_of(epsilon: Fraction, delta: Fraction) -> Fraction:
     """The greatest rho, to 12 digits and rounded down, such that rho-zCDP is (epsilon, delta)-DP."""
     if delta <= 0:

@@ -1,7 +1,8 @@
 """What a differentially private answer costs, at one owner: reserved before anything is shared, spent before it leaves.
 
 1. Whoever asks the same of the same data gets the same answer again: each owner sends what it sent, at no cost.
-2. RESERVE, durably; receipts of all owners' ledgers go round; one that is behind what another holds ends the run.
+2. RESERVE, durably; receipts of all owners' ledgers go round, with what each saw last of the other; one that is behind what
+   another holds, or went another way since, ends the run.
 3. The run. 4. SPENT, durably, with this owner's part of the answer; only then does that leave.
 A run that fails before 3 is cancelled; after that RESERVED counts as spent, whatever became of it (privacy.md, 'Budget').
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sdh.accounting import Charge
 from sdh.connectors.ledger import Ledger, Peers, Receipt, receipt_from_message
@@ -79,11 +81,16 @@ class Charging:
         return self.ledger
 
     def _exchange(self, links: Sequence[Link], run: bytes) -> None:
-        """Receipts go to all; every owner that is charged has to have sent one."""
+        """Receipts go to all; every owner that is charged has to have sent one, of a ledger that others know."""
         mine = None if self.ledger is None else self.ledger.receipt(run)
         for link in links:
-            link.send_message({"receipt": mine and mine.to_message()})
-        receipts = [receipt for link in links if (receipt := _received(link)) is not None]
+            _, seq, head = self.known.get(link.peer, (b"", 0, b""))
+            link.send_message({"receipt": mine and mine.to_message(), "seen": [seq, head.hex()]})
+        told = [_received(link) for link in links]
+        receipts = [receipt for receipt, _, _ in told if receipt is not None]
+        if self.ledger is not None and not all(self.ledger.holds(seq, head) for _, seq, head in told):
+            raise LedgerBehind(f"The ledger of {self.party} is not the one that another owner saw last: an old copy, or another.",
+                               advice="Its owner has to put the latest back; nothing was shared.")
         charged = {charge.party for charge in self.charges} - {self.party}
         if not charged <= {receipt.name for receipt in receipts}:
             raise LedgerBehind("An owner that is charged sent no receipt of its ledger.", advice="Nothing was shared.")
@@ -91,17 +98,18 @@ class Charging:
             self.ledger.accept(receipts, run, self.known)
 
 
-def _received(link: Link) -> Receipt | None:
-    """The peer's receipt, if it keeps a ledger. Raises ProtocolError."""
-    message: Mapping[str, object] = link.receive_message()
-    told = message.get("receipt")
-    if told is None:
-        return None
+def _received(link: Link) -> tuple[Receipt | None, int, bytes]:
+    """The peer's receipt, if it keeps a ledger; number and head of the entry that it saw last of this owner's ledger.
+
+    Raises ProtocolError.
+    """
+    message: Mapping[str, Any] = link.receive_message()
     try:
-        assert isinstance(told, dict)
-        receipt = receipt_from_message(told)
-    except (AssertionError, KeyError, ValueError, TypeError):
+        receipt = None if message["receipt"] is None else receipt_from_message(message["receipt"])
+        seq, head = message["seen"]
+        seen = int(seq), bytes.fromhex(head)
+    except (KeyError, ValueError, TypeError):
         raise ProtocolError(f"{link.peer} sent a receipt that cannot be read.") from None
-    if receipt.name != link.peer:
+    if receipt is not None and receipt.name != link.peer:
         raise ProtocolError(f"{link.peer} sent the receipt of another owner.")
-    return receipt
+    return receipt, *seen

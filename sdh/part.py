@@ -1,7 +1,8 @@
 """One party's part in one query.
 
 1. Check what the hub says: the receiver's key, this party's own entry in the catalog, the public tables.
-2. Plan, step one, and run the own fragments; announce their slots by the row policy.
+2. Plan, step one, and run the own fragments; announce their slots by the row policy. One owner's own noise is drawn in
+   step 6 instead.
 3. Meet the other parties and the dealer on fresh links; exchange hellos: nonce parts, question, slots.
 4. Plan, step two; trace the dealing list; encode the own rows; sort them, place them in cuckoo tables. Whoever fails
    here fails before anything is shared. All work on clear data ends here.
@@ -30,6 +31,7 @@ from sdh.errors import PlanMismatch
 from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
 from sdh.parsers.parse import STACK_BYTES
 from sdh.planners import memory
+from sdh.planners.noise_failures import refuse_failures_after_noise
 from sdh.planners.plan import Placed, Plan, finish, place
 from sdh.serving import Door, Start, dial, unused_memory
 from sdh.session import (
@@ -54,12 +56,16 @@ PROGRESS_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A question answered, of one owner or as it was before: the result and the digest it is bound to. clear: as in Part."""
+    """A question of one owner, or answered as it was before: how its result is come by, and the digest it is bound to.
+
+    payload: called once what it costs is reserved, since noise is drawn there and whether that failed tells of it. clear: as
+    in Part.
+    """
 
     order: Order
     plan: Plan
     digest: bytes
-    payload: bytes
+    payload: Callable[[], bytes]
     clear: Mapping[str, float]
     charging: Charging
 
@@ -121,8 +127,9 @@ class Part:
     def run(self, ready: Ready) -> Answer:
         """Step 6, once."""
         match ready:
-            case Alone(order, _, digest, payload, _, charging):
+            case Alone(order, _, digest, made, _, charging):
                 with charging.reserved((), digest) as entries:
+                    payload = made()
                     charging.spend(entries, digest, payload)
                 self._enter(ready, {})
                 answer = {"session": digest.hex(), "cost": {}, "revealed": audit.reasons(ready.plan.reveals)}
@@ -156,11 +163,16 @@ class Part:
             placed = place(order.question, order.catalog)
         if placed.parties != tuple(party.name for party in order.parties) or (order.dealer is None) != (len(placed.parties) < 2):
             raise PlanMismatch(f"{self.name}'s plan has other parties than the hub says.", advice=UNSHARED)
+        if order.dealer is None and placed.blocks:
+            return self._private(order, placed)
+        for fragment, leaf in zip(placed.fragments, placed.leaves, strict=True):
+            if fragment.noises:
+                refuse_failures_after_noise(leaf.node)
         tables = self._fragments(placed, order.question.timezone)
         slots = {fragment.number: announced(fragment, tables[fragment.number].num_rows)
                  for fragment in placed.fragments if fragment.number in tables}
         if order.dealer is None:
-            return self._alone(order, placed, tables, slots)
+            return self._alone(order, self._finish(placed, slots), lambda: _stream(tables[0]))
         return self._together(order, order.dealer, placed, tables, slots)
 
     def _check(self, order: Order) -> None:
@@ -192,18 +204,21 @@ class Part:
 
     # --- one owner ---
 
-    def _alone(self, order: Order, placed: Placed, tables: dict[int, Any], slots: dict[int, int]) -> Alone:
-        from sdh.executors.local import to_stream
-
-        plan = self._finish(placed, slots)
-        nonce = self.nonces.draw()
-        self.nonces.use([nonce])
-        digest = local_digest(plan.digest, order.parties[0], order.receiver, nonce)
+    def _private(self, order: Order, placed: Placed) -> Alone:
+        """With differential privacy: the count of rows is not told, and nothing runs that was answered before."""
+        self.holdings.connection(order.question.timezone)   # a store that changed is refused before anything is charged
+        plan = self._finish(placed, {fragment.number: fragment.slots for fragment in placed.fragments})
         charging = self._charging(plan)
         stored = charging.stored(())
         if stored is not None:
-            return Alone(order, plan, digest, stored, self.clear, replace(charging, charges=()))
-        return Alone(order, plan, digest, to_stream(tables[0]), self.clear, charging)
+            return self._alone(order, plan, lambda: stored, replace(charging, charges=()))
+        return self._alone(order, plan, lambda: _stream(self._fragments(placed, order.question.timezone)[0]), charging)
+
+    def _alone(self, order: Order, plan: Plan, payload: Callable[[], bytes], charging: Charging | None = None) -> Alone:
+        nonce = self.nonces.draw()
+        self.nonces.use([nonce])
+        digest = local_digest(plan.digest, order.parties[0], order.receiver, nonce)
+        return Alone(order, plan, digest, payload, self.clear, charging or self._charging(plan))
 
     def _charging(self, plan: Plan, known: Peers | None = None) -> Charging:
         question = hash_parts(b"sdh charged", bytes.fromhex(plan.question_digest), self.holdings.version.encode())
@@ -220,7 +235,7 @@ class Part:
         if order.parties[0].name == self.name:
             dealing_link.send_message({"items": []})
         self._part(links, dealing_link)
-        return Alone(order, plan, digest, payload, self.clear, replace(charging, charges=()))
+        return Alone(order, plan, digest, lambda: payload, self.clear, replace(charging, charges=()))
 
     # --- several owners ---
 
@@ -343,6 +358,12 @@ class Part:
             link.receive("end", 0)
         for link in (*links.values(), dealing_link):
             link.close()
+
+
+def _stream(table: Any) -> bytes:
+    from sdh.executors.local import to_stream
+
+    return to_stream(table)
 
 
 def told(meter: Any) -> dict[str, list[Any]]:

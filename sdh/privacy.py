@@ -11,6 +11,8 @@ from typing import Any
 from sdh.errors import ParameterError, UnknownDeclaration
 
 MOST_EPSILON = Fraction(10**6)
+LEAST_EPSILON = Fraction(1, 10**9)
+"""Of a question: what ledgers count in; less would cost as much."""
 MOST_CONTRIBUTIONS = 10**6
 STRATEGIES = ("LAPLACE_THRESHOLD", "PUBLIC_GROUPS")
 WAYS = ("JOINT", "PARTIES", "DEALER")
@@ -43,8 +45,8 @@ class DP:
             "delta": None if delta is None else _within(delta, "delta", Fraction(1, 2)), "unit": unit,
             "strategy": _word(strategy, "strategy", STRATEGIES), "noise": _word(noise, "noise", WAYS),
         }
-        if values["epsilon"] == 0:
-            raise _wrong("epsilon", epsilon, "It is more than 0.")
+        if values["epsilon"] < LEAST_EPSILON:
+            raise _wrong("epsilon", epsilon, f"It is at least {float(LEAST_EPSILON):g}.")
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

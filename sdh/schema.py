@@ -65,11 +65,6 @@ class Type:
     def is_temporal(self) -> bool:
         return self.kind in (Kind.DATE, Kind.TIMESTAMP)
 
-    @property
-    def is_shareable(self) -> bool:
-        """Can be encoded as ring integers."""
-        return self.kind is not Kind.OTHER
-
     def range(self) -> tuple[int, int]:
         """The least and greatest value of a BOOLEAN, exact or temporal type, times 10^scale.
 

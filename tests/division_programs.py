@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sdh.executors import divide, quotient, rounds
 from sdh.executors.dealing import Correlation
-from sdh.executors.evaluate import Scope
-from sdh.executors.runtime import Job, Session
+from sdh.executors.jobs import Job
+from sdh.executors.runtime import Session
+from sdh.executors.scope import Scope
 from sdh.executors.shares import bits_of, raw
 from sdh.executors.values import Number, Relation
 from sdh.planners.expressions import Apply, Field, Ref
-from sdh.planners.ranges import Shared
+from sdh.planners.intervals import Shared
 from sdh.schema import DOUBLE, INTEGER
 from tests.protocol_programs import HIGH, LOW, opened, same, share, share_bits, values
 

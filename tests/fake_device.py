@@ -23,7 +23,8 @@ from sdh.executors import runtime
 from sdh.executors.dealing import Correlation, Item, RowMasks, layout
 from sdh.executors.messages import Posted
 from sdh.executors.metering import Step
-from sdh.executors.runtime import Permutation, Session
+from sdh.executors.permutation import Permutation
+from sdh.executors.runtime import Session
 from sdh.executors.shares import words_of
 from sdh.planners.comparing import EQ, LT
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from sdh.executors import expand, lookup, sort_merge
 from sdh.executors.bits import Bits
 from sdh.executors.runtime import Session
+from sdh.executors.tracing import prepare
 from sdh.planners.comparing import Network
 from tests.protocol_programs import HIGH, LOW, opened, same, share, share_bits, values
 
@@ -194,7 +195,7 @@ def prepared(session: Session) -> list[bool]:
     if session.tracing:
         program(session)
         return []
-    session.prepare(program)
+    prepare(session, program)
     before = [opened(session, column).tolist() for column in program(session)]
     return [before == [[6, 5, 0], [2] * 6 + [0] * 5 + [0], [0, 1, 0], [0, 1, 0]]]
 

@@ -35,6 +35,7 @@ from tests.test_privacy_plans import JOIN, plan
 HEAD = "SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS(epsilon = 1{options}) {what} {source}"
 L2 = ", max_groups_contributed = 2, max_rows_contributed = 2"
 GROUP, ROW = "contribution_bounds_per_group", "contribution_bounds_per_row"
+APART = ("SELECT id AS u, age AS x FROM north.patients", "SELECT pid, item * 10 FROM south.visits")
 QUERIES: dict[str, str] = {
     "count": HEAD.format(options=L2, what=f"count(*, {GROUP} => (0, 2)) AS n", source=JOIN),
     "sum by group bounds": HEAD.format(options=L2, what=f"sum(v.qty, {GROUP} => (-3, 10)) AS s", source=JOIN),
@@ -66,6 +67,18 @@ QUERIES: dict[str, str] = {
                               "EXISTS (SELECT 1 FROM south.visits v WHERE v.pid = p.id) GROUP BY p.city"),
     "greatest of each": HEAD.format(options=L2, what=f"count(*) AS n, sum(d.q, {GROUP} => (-2, 6)) AS s", source="FROM (SELECT "
                                     "pid, kind, max(qty) AS q FROM south.visits GROUP BY pid, kind) d"),
+    "either": HEAD.format(options=L2, what="count(*) AS n, count(DISTINCT t.u) AS m",
+                          source=f"FROM ({APART[0]} UNION {APART[1]}) t"),
+    "both": HEAD.format(options=L2, what=f"sum(t.x, {ROW} => (-3, 10)) AS s", source=f"FROM ({APART[0]} INTERSECT {APART[1]}) t"),
+    "but not": HEAD.format(options=L2, what="t.x IS NULL AS nobody, count(*) AS n",
+                           source=f"FROM ({APART[0]} EXCEPT {APART[1]}) t GROUP BY t.x IS NULL"),
+    "twice": f"WITH w AS (SELECT p.id, v.item, v.qty {JOIN}) " + HEAD.format(
+        options=L2, what=f"a.item, count(*) AS n, sum(b.qty, {ROW} => (0, 9)) AS s",
+        source="FROM w a JOIN w b ON a.id = b.id GROUP BY a.item"),
+    "of the other side": HEAD.format(options=L2, source=f"{JOIN} GROUP BY v.item", what=f"v.item, count(*, {GROUP} => (0, 2)) "
+                                     f"FILTER (WHERE p.sex) AS n, sum(v.qty, {ROW} => (-3, 10)) FILTER (WHERE p.age > 20) AS s"),
+    "cases": HEAD.format(options=L2, source=f"{JOIN} GROUP BY v.kind", what="v.kind, sum(CASE WHEN p.sex AND v.item > 1 THEN "
+                         f"v.qty ELSE 0 END, {GROUP} => (-3, 9)) AS s, count(CASE WHEN p.age > 20 THEN 1 END) AS n"),
 }
 ITEMS = pa.table({"code": pa.array([1, 2, 3], pa.int32()), "label": ["x", "y", "x"]})
 

@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 
-from sdh.executors.evaluate import Scope
-from sdh.executors.group_sorted import cut
+from sdh.executors import joint_gaussian
 from sdh.executors.noising import biased, noised
 from sdh.executors.runtime import Session
-from sdh.executors.shares import raw
+from sdh.executors.scope import Scope
+from sdh.executors.shares import bits_of, raw
+from sdh.executors.sorted_rows import cut
 from sdh.executors.values import Number, Relation, Value
 from sdh.planners import costs
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Field, Ref
+from sdh.planners.intervals import Shared
 from sdh.planners.logical import Noise
 from sdh.planners.mechanisms import BIAS_BITS, Mechanism
-from sdh.planners.physical import Cut, Input, Noised, traits
-from sdh.planners.ranges import Shared
+from sdh.planners.physical import Cut, Input, Noised
 from sdh.schema import BIGINT
 from tests.protocol_programs import opened, share, share_bits, values
 
@@ -52,7 +54,7 @@ def noises(session: Session, rows: int, mechanisms: list[tuple[str, str, str]]) 
 def coins(session: Session, rows: int, halves: list[int]) -> list[int]:
     """How many of `rows` bits of each chance 1 / 2^k are 1."""
     chances = [(1 << BIAS_BITS) >> k for k in halves]
-    found = opened(session, biased(session, [min(chance, (1 << BIAS_BITS) - 1) for chance in chances], rows))
+    found = opened(session, biased(session, [min(chance, (1 << BIAS_BITS) - 1) for chance in chances], [rows] * len(halves)))
     return [] if session.tracing else found.reshape(len(halves), rows).sum(1).tolist()
 
 
@@ -75,3 +77,16 @@ def cuts(session: Session, rows: int, most: int) -> Told:
     cost = session.meter.whole["cut"]
     return {"rows": [] if session.tracing else sorted(left[there == 1].tolist()), "keys": column.tolist(), "nulls": null.tolist(),
             "cost": [cost.sent, cost.dealt, cost.rounds], "planned": [assumed.sent, assumed.dealt, assumed.rounds]}
+
+
+def pair_sums(session: Session, size: int, rows: int) -> Told:
+    """Of random bits 2^0 .. of a number, so many: z of joint_gaussian, opened, and as it should be, for so many rows."""
+    known = values(5, size * rows, 0, 1).reshape(size, rows)
+    shared = torch.stack([share_bits(session, 0, bit).share for bit in known])
+    with session.operator("sums"):
+        found = joint_gaussian._pair_sum(session, shared)
+    told = [opened(session, bits_of(plane, rows)) for plane in found]
+    wanted = [sum(int(known[i, row]) & int(known[j, row]) and 1 << i + j for j in range(size) for i in range(j))
+              for row in range(rows)]
+    made = [] if session.tracing else [sum(int(plane[row]) << w for w, plane in enumerate(told, 1)) for row in range(rows)]
+    return {"made": made, "wanted": wanted}

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdh.connectors.wire import session_seed
 from sdh.errors import ProtocolError
-from sdh.executors import dealing, devices, runtime
+from sdh.executors import dealing, devices, runtime, tracing
 from tests.parties import DEALER, peak_rss
 
 AHEAD = 8
@@ -84,7 +85,7 @@ class Crew:
         dealt = [link_pair(name, DEALER, AHEAD) for name in names]
         digest = digest or secrets.token_bytes(32)
         orders = [arguments | (per_rank[rank] if per_rank else {}) for rank in range(self.parties)]
-        traced = [runtime.trace(partial(_function(program), **order), names, rank) for rank, order in enumerate(orders)]
+        traced = [tracing.trace(partial(_function(program), **order), names, rank) for rank, order in enumerate(orders)]
 
         def compute(rank: int) -> Any:
             links: Any = peers[rank]
@@ -102,7 +103,7 @@ class Crew:
 
         def deal(_: int) -> None:
             begun.wait(PATIENCE)
-            seeds = [runtime.seed(ends[1].secret, digest) for ends in dealt]
+            seeds = [session_seed(ends[1].secret, digest) for ends in dealt]
             dealing.serve(traced[0][0], seeds, lambda rank, address, correction: dealt[rank][1].send_paced(address, correction),
                           engine_on(where[-1]))
 

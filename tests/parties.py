@@ -207,7 +207,7 @@ def _deal(me: int, names: list[str], links: dict[int, Link], order: dict[str, An
 def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str, Any]) -> Any:
     import torch
 
-    from sdh.executors import crypten_seam, runtime
+    from sdh.executors import crypten_seam, runtime, tracing
     torch.set_num_threads(1)
     program, arguments = _function(order["program"]), order["arguments"]
     parties, peers = names[:-1], {peer: link for peer, link in links.items() if peer < len(names) - 1}
@@ -217,7 +217,7 @@ def _compute(me: int, names: list[str], links: dict[int, Link], order: dict[str,
             return program(session, **arguments)
 
     network = _planned(order["network"])
-    items, meter = runtime.trace(installed, parties, me, network)
+    items, meter = tracing.trace(installed, parties, me, network)
     if order["start"]:
         arguments = {**arguments, **_function(order["start"])(me, peers, **arguments)}
     if me == 0:

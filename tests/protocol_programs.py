@@ -17,6 +17,7 @@ from sdh.executors import align as align_module
 from sdh.executors import arithmetic, bits, compare, divide, permute, scan, shares
 from sdh.executors.bits import Bits
 from sdh.executors.runtime import Session
+from sdh.executors.tracing import prepare
 from sdh.planners import protocol_costs
 
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
@@ -257,7 +258,6 @@ def extremes(session: Session, rows: int, width: int, greatest: bool, nullable: 
     seen = [v for v, n in zip(x.tolist(), plain_null.tolist(), strict=True) if not n]
     same(session, value, torch.tensor([(max(seen) if greatest else min(seen)) if seen else 0]), "tournament")
     same(session, none, torch.tensor([not seen]), "tournament null")
-    same(session, scan.prefix_sum(share(session, last, x)), torch.cumsum(x, 0), "prefix sum")
 
 
 def costs(session: Session, rows: int) -> dict[str, list[float]]:
@@ -412,7 +412,7 @@ def prepared(session: Session, rows: int) -> list[int]:
     if session.tracing:
         program(session)
         return []
-    session.prepare(program)
+    prepare(session, program)
     before = len(calls)
     match, _ = program(session)
     assert bool(opened_bits(session, match).all())

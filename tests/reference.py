@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 import duckdb
 
+from sdh.planners.derive_traits import traits
 from sdh.planners.expressions import Apply, Expression, Field, Ref, transform
 from sdh.planners.logical import Call, Noise
 from sdh.planners.physical import (
@@ -35,7 +36,6 @@ from sdh.planners.physical import (
     TopK,
     Unique,
     inputs,
-    traits,
 )
 from sdh.planners.plan import Plan
 from sdh.planners.render import call_sql, expression_sql, noise_function

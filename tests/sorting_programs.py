@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sdh.executors import compaction, radix, samplesort, sorting
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.planners import sorting as planned_costs
 from sdh.planners.comparing import Network
 from sdh.planners.sorting import Stage

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from sdh.executors.runtime import trace
+from sdh.executors.tracing import trace
 from tests.bench import columns, files, programs, reporting
 from tests.bench.measuring import OPERATIONS, Measured
 

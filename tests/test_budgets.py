@@ -83,11 +83,26 @@ def test_no_answer_without_its_charge(dying: tuple[Hub, Path], point: str, owner
     (folder / "die").unlink()
     lost = {one: charged(folder, one) - before[one] for one in OWNERS}
     assert lost[owner] == (point != "before")   # reserved counts as spent
-    if point in ("computed", "spent"):
+    if point in ("computed", "spent", "sending"):
         assert all(lost.values())
     answer = hub.sql(question).fetchall()
     assert all(charged(folder, one) - before[one] >= 1 for one in OWNERS)
     assert hub.sql(question).fetchall() == answer   # from what was stored
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_an_owner_that_dies_after_sending_has_charged_and_kept_it(dying: tuple[Hub, Path], owner: str) -> None:
+    hub, folder = dying
+    question, told = f"{SQL} WHERE p.id <> {2000 + OWNERS.index(owner)}", []
+    before = {one: charged(folder, one) for one in OWNERS}
+    (folder / "die").write_text(f"sent {owner}")
+    for _ in range(2):   # the hub hears of its end before the other owner's part came, or only when it asks again
+        with suppress(errors.PartyLost):
+            told.append(hub.sql(question).fetchall())
+        (folder / "die").unlink(missing_ok=True)
+    told.append(hub.sql(question).fetchall())
+    assert all(one == told[0] for one in told)
+    assert all(charged(folder, one) - before[one] == 1 for one in OWNERS)
 
 
 def test_an_answer_costs_once_and_stays_the_same(tmp_path: Path) -> None:
@@ -146,7 +161,30 @@ def test_clients_race_for_the_last_charge(tmp_path: Path) -> None:
     assert told
 
 
-def test_an_old_ledger_that_is_put_back_is_refused(tmp_path: Path) -> None:
+FAILING = "CASE WHEN n > 60 THEN 1 // (n - n) ELSE CAST('x' || n AS INTEGER) END AS x"
+
+
+def test_that_a_noisy_answer_failed_is_told_at_its_price(tmp_path: Path) -> None:
+    """How it failed says what the answer was: each time it is asked noise is drawn anew."""
+    of_one = "SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS(epsilon = 0.3) count(*) AS n FROM "
+    with opened(tmp_path) as hub:
+        for _ in range(3):
+            with pytest.raises(errors.DataError):
+                hub.sql(f"SELECT {FAILING} FROM ({of_one} south.bills)")
+        with pytest.raises(errors.BudgetSpent):
+            hub.sql(f"SELECT {FAILING} FROM ({of_one} south.bills)")
+        assert charged(tmp_path, "south") == 3
+        with pytest.raises(errors.Unsupported, match="shows no errors of its answer"):
+            hub.sql(f"SELECT a.x, b.n FROM (SELECT {FAILING} FROM ({of_one} south.bills)) a, ({of_one} north.patients) b")
+        both = f"SELECT a.n AS x, b.n FROM ({of_one} south.bills WHERE id > 0) a, ({of_one} north.patients) b"
+        with pytest.raises(errors.BudgetSpent):
+            hub.sql(both)
+    assert (charged(tmp_path, "south"), charged(tmp_path, "north")) == (3, 0)
+
+
+@pytest.mark.parametrize("further", [0, 2])
+def test_an_old_ledger_that_is_put_back_is_refused(tmp_path: Path, further: int) -> None:
+    """As it was, and after it went further than the one that it stands for, by questions that no other owner hears of."""
     with opened(tmp_path) as hub:
         hub.sql(SQL)
         for path in list(tmp_path.glob("north.ledger*")):
@@ -156,8 +194,11 @@ def test_an_old_ledger_that_is_put_back_is_refused(tmp_path: Path) -> None:
         path.unlink()
     for path in list(tmp_path.glob("old-*")):
         path.rename(tmp_path / path.name.removeprefix("old-"))
-    with opened(tmp_path) as hub, pytest.raises(errors.LedgerBehind, match="north is not the one that south saw last"):
-        hub.sql(SQL + " WHERE p.id <> 7")
+    with opened(tmp_path) as hub:
+        for i in range(further):
+            hub.sql(f"{CLAUSE} count(*) FROM north.patients WHERE id <> {i}")
+        with pytest.raises(errors.LedgerBehind, match=r"north is not the one that (south|another owner) saw last"):
+            hub.sql(SQL + " WHERE p.id <> 7")
 
 
 def test_a_policy_of_privacy_needs_a_ledger(tmp_path: Path) -> None:

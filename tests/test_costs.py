@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sdh.catalog import Catalog, Facts, Party, TableFacts, padded
-from sdh.executors import compare, divide, runtime, secure, slices
+from sdh.executors import compare, divide, jobs, secure, slices
 from sdh.planners import protocol_costs
 from sdh.planners.comparing import LOCAL
 from sdh.planners.costs import Cost, Machine, nanoseconds, operator_costs, payload_bytes, tree_cost
@@ -30,6 +30,12 @@ QUERIES = {
     "choices": f"SELECT coalesce(a.x, o.x, 0), greatest(a.y, o.y), abs(a.x - o.x), nullif(a.s, o.s) {JOIN}",
     "failing": f"SELECT CAST(a.y + o.y AS SMALLINT) {JOIN}",
     "divided": f"SELECT a.x // o.y, a.y % 7 {JOIN}",
+    "rounded": "SELECT round(a.money + o.money, 1), floor(a.money - o.money), round(a.money + o.y, 4), trunc(a.x - o.x, -1) "
+               f"{JOIN}",
+    "tried": f"SELECT TRY_CAST(a.y + o.y AS SMALLINT), TRY_CAST(a.money - o.money AS DECIMAL(4,1)), "
+             f"CAST(a.money - o.money AS TINYINT), CAST(a.money + o.y AS DECIMAL(20,1)) {JOIN}",
+    "chosen quotients": f"SELECT CASE WHEN a.x > o.x THEN a.x / o.y WHEN a.b THEN a.money END, coalesce(a.y / o.x, 0) {JOIN}",
+    "rollup": f"SELECT a.s, o.x, sum(o.y), avg(a.y) {JOIN} GROUP BY ROLLUP (a.s, o.x)",
     "quotient": f"SELECT a.x / o.x, a.x / 3 < o.y {JOIN}",
     "slices": "SELECT min(a.x), max(o.d) FILTER (WHERE a.x > o.y), sum(a.x) FROM bank.accounts a, shop.orders o WHERE a.y > o.y",
     "unknown keys": f"SELECT o.s, a.y, count(*), sum(o.x), min(o.y), avg(a.x) FILTER (WHERE a.b) {JOIN} GROUP BY o.s, a.y",
@@ -139,7 +145,7 @@ def test_predicted_costs_of_joins_of_one_way(name: str) -> None:
 
 def test_chunks_are_those_of_the_executors() -> None:
     predicted = protocol_costs.CHUNK, protocol_costs.WINDOW, protocol_costs.FEW, protocol_costs.SLICE, protocol_costs.DIVIDED
-    assert predicted == (runtime.CHUNK, runtime.WINDOW, compare._FEW, slices.SLICE, divide.ROWS)
+    assert predicted == (jobs.CHUNK, jobs.WINDOW, compare._FEW, slices.SLICE, divide.ROWS)
 
 
 def test_the_payload_is_what_is_sent_to_the_client() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdh.errors import WidthError
-from sdh.executors import dealing, divide, runtime
+from sdh.executors import dealing, divide, runtime, tracing
 from sdh.planners import dividing
 from sdh.planners.comparing import choose
 from sdh.planners.dividing import Operand
@@ -84,7 +84,7 @@ def test_division_by_zero_does_not_fail(two: Pool) -> None:
 
 @pytest.mark.parametrize(("dividend_bits", "divisor_bits"), [(64, 8), (0, 8), (8, 62), (8, 0)])
 def test_widths_that_are_refused(dividend_bits: int, divisor_bits: int) -> None:
-    session = runtime.TraceSession(["a", "b"])
+    session = tracing.TraceSession(["a", "b"])
     x = session.share(0, None, 8)
     with pytest.raises(WidthError):
         divide.divide(session, x, dividend_bits, x, divisor_bits)
@@ -108,7 +108,7 @@ def metered(program: str, *operands: int, **signs: bool) -> tuple[float, float, 
             case _, (a, b):
                 divide.significand(session, x, a, d, b, **signs)
 
-    found = runtime.trace(run, ["a", "b"], 0)[1].total
+    found = tracing.trace(run, ["a", "b"], 0)[1].total
     return 8 * found.sent / ROWS, 8 * found.dealt / ROWS, found.rounds
 
 
@@ -141,7 +141,7 @@ def test_the_dealer_does_not_learn_a_public_divisor(dividend_bits: int, divisors
     """Divisors of one length: one dealing list."""
 
     def dealt(divisor: int) -> dealing.DealingList:
-        return runtime.trace(lambda session: divide.divide_by(session, session.share(0, None, 100), dividend_bits, divisor),
+        return tracing.trace(lambda session: divide.divide_by(session, session.share(0, None, 100), dividend_bits, divisor),
                              ["a", "b"], 0)[0]
 
     assert all(dealt(divisor) == dealt(-divisors[0]) for divisor in divisors)

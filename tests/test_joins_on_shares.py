@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sdh.errors import InternalError, ProtocolError
-from sdh.executors import dealing, lookup, runtime
+from sdh.executors import dealing, lookup, runtime, tracing
 from sdh.planners.sorting import place_bits
 from tests.parties import Pool
 from tests.test_protocols_security import CHI_SQUARE_255
@@ -168,13 +168,13 @@ def test_frames_tell_nothing_of_the_data(two: Pool) -> None:
 
 def test_a_trace_imports_nothing_slow() -> None:
     script = ("import sys, tests.joins_programs as p\n"
-              "from sdh.executors import crypten_seam, runtime\n"
+              "from sdh.executors import crypten_seam, tracing\n"
               "def program(session):\n"
               "    with crypten_seam.installed(session):\n"
               "        p.lookups(session, 65, 3, 4); p.lookups(session, 65, 100, 4); p.copies(session, [1, 2], 5)\n"
               "        p.merges(session, 9, 9, 2, True, 4, True); p.merges(session, 9, 9, 1, True, 4, False)\n"
               "        p.pairs(session, 5, 5, 2, 9)\n"
-              "runtime.trace(program, ['a', 'b'])\n"
+              "tracing.trace(program, ['a', 'b'])\n"
               "assert 'sympy' not in sys.modules\n")
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -185,7 +185,7 @@ def test_a_trace_imports_nothing_slow() -> None:
     lambda session, x: lookup.lookup_number(session, x, torch.arange(300))])
 def test_tables_that_are_too_large_are_refused(wrong: Callable[[runtime.Session, Any], Any]) -> None:
     with pytest.raises(InternalError, match="256 entries"):
-        runtime.trace(lambda session: wrong(session, session.share(0, None, 3)), ["a", "b"])
+        tracing.trace(lambda session: wrong(session, session.share(0, None, 3)), ["a", "b"])
 
 
 def test_a_table_that_does_not_fit_its_domain_is_refused() -> None:

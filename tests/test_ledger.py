@@ -154,6 +154,11 @@ def test_an_old_copy_is_noticed(tmp_path: Path) -> None:
     old.reserve(CHARGE, "another")   # as far as before, on another way
     with pytest.raises(LedgerBehind):
         shop.accept([old.receipt(RUN)], RUN, shop.peers())
+    for _ in range(3):
+        old.reserve(CHARGE, "more")
+    _, seq, head = shop.peers()["bank"]
+    assert not old.holds(seq, head), "further than the one that the shop saw, but not from there"
+    assert old.holds(0, b"")
 
 
 def test_a_new_ledger_is_another(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from sdh.errors import DataError, KeyViolated, Unsupported
 from sdh.executors import correlations
 from sdh.executors.release import assemble
 from sdh.planners import join_ways
-from sdh.planners.physical import Align, Expand, Lookup, NestedLoop, SortMerge, traits
+from sdh.planners.derive_traits import traits
+from sdh.planners.physical import Align, Expand, Lookup, NestedLoop, SortMerge
 from sdh.planners.plan import Plan, Question, finish, place
 from sdh.planners.repeats import most_rows, repeated, summed
 from sdh.policy import Policy

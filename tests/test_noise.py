@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 
 from sdh.accounting import delta_of, rho_of
+from sdh.errors import ProtocolError, Unsupported
 from sdh.executors.correlations import NOISE_POINT, Correlation, noise_correlation
 from sdh.executors.discrete_noise import draws
-from sdh.planners import noise_costs
+from sdh.planners import joint_gaussian, noise_costs
 from sdh.planners.mechanisms import (
+    BIAS_BITS,
     DEALER,
     GAUSSIAN,
     JOINT,
     LAPLACE,
+    MOST_COINS,
+    OFF,
     OWNER,
     PARTIES,
     Mechanism,
@@ -129,6 +133,54 @@ def test_biased_bits_make_the_geometric_law() -> None:
         assert product == pytest.approx((1 - q) * q**x, rel=1e-9)
 
 
+@pytest.mark.parametrize("deviation", [Fraction(1, 10), Fraction(1), Fraction(5, 2), Fraction(7)])
+def test_coins_make_the_gaussian_law(deviation: Fraction) -> None:
+    """The chance that a candidate is x and accepted falls as e^(-x^2 / 2 sigma^2); of all it is the bound of acceptance."""
+    square, whole = deviation**2, 2.0**BIAS_BITS
+    bits = joint_gaussian.magnitude(square)
+    passing = joint_gaussian.passing(square, len(bits))
+    found = []
+    for y in range(1 << len(bits)):
+        places = [y >> j & 1 for j in range(len(bits))]
+        z = sum(1 << i + j for j in range(len(bits)) for i in range(j) if places[i] and places[j])
+        chance = math.prod(p / whole if bit else 1 - p / whole for bit, p in zip(places, bits, strict=True)) / 2
+        found.append(chance * math.prod(c / whole for w, c in enumerate(passing, 1) if z >> w & 1))
+        assert z < 1 << 2 * len(bits) - 1
+        assert found[y] == pytest.approx(found[0] * math.exp(-y * y / float(2 * square)), rel=1e-9, abs=1e-25)
+    accepted = found[0] + 2 * sum(found[1:])
+    assert accepted * (1 - 1e-3) <= float(joint_gaussian.acceptance(square)) <= accepted * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("wanted", [1, 9, 300])
+def test_enough_candidates_are_accepted(wanted: int) -> None:
+    """By the exact tail of the binomial law; and not many more are made than it needs."""
+    square = Fraction(100)
+    chance = Fraction(float(joint_gaussian.acceptance(square)))
+
+    def short(rows: int) -> Fraction:
+        return sum((math.comb(rows, k) * chance**k * (1 - chance) ** (rows - k) for k in range(wanted)), Fraction(0))
+
+    rows = joint_gaussian.candidates(square, wanted, 62)
+    assert short(rows) <= Fraction(1, 1 << 62)
+    assert short(rows - 2 - rows // 20) > Fraction(1, 1 << 62)
+
+
+def test_joint_noise_is_almost_of_its_law() -> None:
+    """All coins off, all bits that are left out, and too few accepted candidates come to OFF."""
+    assert 2 * MOST_COINS * Fraction(1, 1 << BIAS_BITS) + Fraction(1, 1 << joint_gaussian.SHORT_BITS) <= OFF
+    shapes = noise_costs.gaussian_slices([Fraction(100), Fraction(9)], 100_000)
+    assert sum(shape.slots for shape in shapes) == 100_000
+    pools = sum(len(shape.pools) for shape in shapes)
+    short = Fraction(1, 1 << joint_gaussian.SHORT_BITS) / pools
+    for pool in (pool for shape in shapes for pool in shape.pools):
+        assert joint_gaussian.candidates(pool.variance, pool.wanted, math.ceil(-math.log2(short))) <= pool.rows
+    for bits in (joint_gaussian.magnitude(Fraction(100)), joint_gaussian.magnitude(Fraction(1, 50))):
+        assert len(bits) >= 2
+        assert 0 <= min(bits) <= max(bits) < 1 << (BIAS_BITS - 1)
+    with pytest.raises(Unsupported, match="PARTIES"):
+        noise_costs.noised(node(1 << 30, [(GAUSSIAN, "100", JOINT)]), 2)
+
+
 # --- samplers ------------------------------------------------------------------------------------
 
 
@@ -146,8 +198,6 @@ def test_a_wrong_scale_is_caught() -> None:
 
 @pytest.mark.parametrize("sizes", [[0, 0, 128], [2, 5, 128], [0, 5, 1000], [0, 1, -1]])
 def test_dealers_refuse_malformed_noise(sizes: list[int]) -> None:
-    from sdh.errors import ProtocolError
-
     width, count, total = sizes
     with pytest.raises(ProtocolError):
         Correlation.from_json(["noise", 5, width, count, -1, total])
@@ -157,7 +207,8 @@ def test_dealers_refuse_malformed_noise(sizes: list[int]) -> None:
 # --- on shares -----------------------------------------------------------------------------------
 
 TEN = [(LAPLACE, "10", JOINT), (LAPLACE, "5/2", JOINT), (LAPLACE, "10", PARTIES), (LAPLACE, "3", DEALER),
-       (GAUSSIAN, "30", DEALER), (GAUSSIAN, "20", PARTIES)]
+       (GAUSSIAN, "30", DEALER), (GAUSSIAN, "20", PARTIES), (GAUSSIAN, "30", JOINT), (GAUSSIAN, "1/2", JOINT),
+       (GAUSSIAN, "30", JOINT)]
 
 
 def test_noise_of_every_way_fits_its_law(two: Pool) -> None:
@@ -168,16 +219,18 @@ def test_noise_of_every_way_fits_its_law(two: Pool) -> None:
 
 
 def test_noise_among_three(three: Pool) -> None:
-    some = [TEN[0], TEN[2], TEN[3]]
+    some = [TEN[0], TEN[2], TEN[3], TEN[6]]
     told = three.run(P + "noises", rows=5_000, mechanisms=some)
     for found, (kind, scale, way) in zip(told[0]["left"], some, strict=True):
         fits(found, Mechanism(kind, Fraction(scale), way), 3)
+    planned = noise_costs.noised(node(5_000, some), 3).among(3)
+    assert all(one["cost"] == [planned.sent, planned.dealt, planned.rounds] for one in told)
 
 
 @pytest.mark.parametrize("rows", [1, 70, 3_000])
 def test_noise_costs_what_is_predicted(two: Pool, rows: int) -> None:
-    for mechanisms in (TEN, TEN[:1], TEN[2:4]):
-        planned = noise_costs.noised(node(rows, mechanisms)).among(2)
+    for mechanisms in (TEN, TEN[:1], TEN[2:4], TEN[6:7]):
+        planned = noise_costs.noised(node(rows, mechanisms), 2).among(2)
         told = two.run(P + "noises", rows=rows, mechanisms=mechanisms)
         for one in told:
             assert one["cost"] == [planned.sent, planned.dealt, planned.rounds]
@@ -188,6 +241,13 @@ def test_no_draw_passes_its_reach(two: Pool) -> None:
     told = two.run(P + "noises", rows=2_000, mechanisms=mechanisms)
     for found, (kind, scale, way) in zip(told[0]["left"], mechanisms, strict=True):
         assert max(map(abs, found)) <= reach(Mechanism(kind, Fraction(scale), way), 2)
+
+
+@pytest.mark.parametrize("size", [2, 5, 17])
+def test_sums_over_pairs_of_bits(two: Pool, size: int) -> None:
+    told = two.run(P + "pair_sums", size=size, rows=64)
+    assert told[0]["made"] == told[1]["made"] == told[0]["wanted"]
+    assert size == 2 or max(told[0]["wanted"]) > 1 << 2 * size - 3
 
 
 def test_biased_coins(two: Pool) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import sdh
-from sdh.planners.physical import traits
+from sdh.planners.derive_traits import traits
 from tests.compare import Row, difference, rows_of, sort_key
 from tests.data import open_hub, oracle, with_many
 
@@ -52,6 +52,8 @@ QUERIES: dict[str, tuple[str, tuple[int, ...], str]] = {
                                (2, 1, 0), "LIMIT 6 OFFSET 1"),
     "having": (f"SELECT x.k, y.s, count(*) AS rows {PAIRS} GROUP BY x.k, y.s HAVING count(*) > 1 ORDER BY 3 DESC, 2, 1",
                (2, 1, 0), "LIMIT 3"),
+    "groups of what may fail": (f"SELECT CAST(x.id * 1100 AS SMALLINT) AS g, y.k, count(*) AS c {PAIRS} GROUP BY g, y.k "
+                                "ORDER BY g DESC, y.k", (0, 1), "LIMIT 7"),
     "distinct": (f"SELECT DISTINCT y.s, x.k {PAIRS} ORDER BY 1, 2 DESC", (0, 1), "LIMIT 9"),
     "total": (f"SELECT sum(y.n), count(*) {PAIRS}", (), "LIMIT 1"),
     "empty": ("SELECT x.id, y.n FROM bank.branches x, shop.empty y ORDER BY 1", (0,), "LIMIT 3"),

@@ -24,9 +24,9 @@ from sdh.errors import (
     Unsupported,
     WidthError,
 )
+from sdh.planners.intervals import Range
 from sdh.planners.physical import Align, Input, NestedLoop, Node, inputs
 from sdh.planners.plan import Plan, Question, finish, place
-from sdh.planners.ranges import Range
 from sdh.policy import Policy
 from sdh.schema import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP, VARCHAR, Column, Kind, Type
 

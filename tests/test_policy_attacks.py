@@ -116,6 +116,14 @@ MOST = given("COMPARE, AGGREGATE, GROUP, EXTREMES, JOIN ON *")
     (given("REVEAL ON accounts (x)", "RANK ON accounts (y)"), "SELECT x FROM bank.accounts ORDER BY y", "REVEAL ON"),
     (given("REVEAL ON accounts (x)", "RANK ON accounts (y)"), "SELECT x FROM (SELECT x FROM bank.accounts ORDER BY y) LIMIT 3",
      "REVEAL ON"),
+    # and which rows it leaves, in whatever order: a sum of one row is its value
+    (SUMS, "SELECT sum(x) FROM (SELECT x FROM bank.accounts LIMIT 1 OFFSET 7)", "RANK ON bank.accounts"),
+    (SUMS, f"SELECT sum(x) FROM (SELECT a.x FROM {A}, {M} ORDER BY m.y LIMIT 1)", "RANK ON bank.accounts"),
+    (SUMS, f"SELECT sum(d.x) FROM {M} JOIN (SELECT x FROM bank.accounts LIMIT 1) d ON TRUE", "RANK ON bank.accounts"),
+    (given("RANK ON accounts (y)", "AGGREGATE ON accounts"), "SELECT sum(x) FROM (SELECT x FROM bank.accounts LIMIT 9)", ""),
+    (given("REVEAL ON accounts (x)"), "SELECT x FROM bank.accounts LIMIT 3", ""),
+    (KEYS, f"SELECT m.id, a.x > 5 FROM {M} JOIN {A} ON a.id = m.id LIMIT 3", ""),
+    (SUMS, "SELECT sum(x) FROM bank.accounts LIMIT 1", ""),
     # a federated table asks each owner
     (SUMS, "SELECT sum(x) FROM people", ""),
     (SUMS, "SELECT x FROM people", "REVEAL ON bank.accounts (x)"),
@@ -138,6 +146,8 @@ def test_every_way_to_write_it_asks_for_the_grant(grants: str, query: str, wante
 UNITS = {"accounts": "id", "cards": "id"}
 UNCERTAIN = "may fail"
 TWICE = "cannot be counted"
+FAR = "(DATE '2020-01-01' + CASE WHEN id = 7 THEN 200000000 ELSE 0 END)"
+"""A DATE of one row that no TIMESTAMP reaches."""
 
 
 @pytest.mark.parametrize(("query", "wanted"), [
@@ -163,6 +173,17 @@ TWICE = "cannot be counted"
     ("SELECT count(*), CAST(x AS TINYINT) AS k FROM bank.accounts WHERE id = 7 GROUP BY k", UNCERTAIN),
     ("SELECT count(*) FROM bank.accounts WHERE CAST(s AS INTEGER) = 5", UNCERTAIN),
     ("SELECT count(*) FROM bank.accounts WHERE TRY_CAST(s AS INTEGER) = 5", ""),
+    (f"SELECT count(*) FROM bank.accounts WHERE CAST({FAR} AS TIMESTAMP) IS NULL", UNCERTAIN),
+    (f"SELECT count(*) FROM bank.accounts WHERE {FAR} > TIMESTAMP '2020-01-01 00:00:00'", UNCERTAIN),
+    (f"SELECT count(*) FROM bank.accounts WHERE coalesce({FAR}, TIMESTAMP '2020-01-01 00:00:00') IS NULL", UNCERTAIN),
+    (f"SELECT count(*) FROM bank.accounts WHERE date_trunc('month', {FAR}) IS NULL", UNCERTAIN),
+    (f"SELECT count(*) FROM bank.accounts WHERE week({FAR}) = 3", UNCERTAIN),
+    (f"SELECT count(*) FROM bank.accounts WHERE year({FAR}) = 3", ""),
+    ("SELECT count(*) FROM bank.accounts WHERE date_trunc('month', DATE '2020-01-01' + x) > TIMESTAMP '2020-01-01 00:00:00'", ""),
+    ("SELECT count(*) FROM bank.accounts WHERE substring(s, CASE WHEN id = 7 THEN -5000000000 ELSE 1 END, 1) = 'a'", UNCERTAIN),
+    ("SELECT count(*) FROM bank.accounts WHERE s LIKE (CASE WHEN id = 7 THEN 'ax' ELSE 'a' END) ESCAPE 'x'", UNCERTAIN),
+    ("SELECT count(*) FROM bank.accounts WHERE CASE WHEN id = 7 THEN s LIKE 'ax' ESCAPE 'x' ELSE FALSE END", UNCERTAIN),
+    ("SELECT count(*) FROM bank.accounts WHERE substring(s, 2, 3) = 'a' AND s LIKE 'ax%' ESCAPE 'x'", ""),
     ("SELECT sum(1 // z) FROM (SELECT x, 0 AS z FROM bank.accounts) WHERE x > 100", UNCERTAIN),
     ("SELECT sum(h) FROM (SELECT CAST(y AS HUGEINT) * 100000000000000000000000000000000 AS h FROM bank.accounts)", UNCERTAIN),
     (f"SELECT sum(v) FROM (SELECT (SELECT a.x FROM {A} WHERE a.y = 7) AS v)", UNCERTAIN),

@@ -15,7 +15,7 @@ from sdh.cli import app
 from sdh.errors import ParameterError, ParseError, SdhError, UnknownDeclaration
 from sdh.order import question_from_message, question_to_message
 from sdh.parsers.parse import parse, without_privacy
-from sdh.parsers.syntax import Bounds, Call, Name, Privacy, Select
+from sdh.parsers.syntax import Bounds, Call, Name, Privacy, Select, SetOperation
 from sdh.planners.plan import Question
 from sdh.policy import Policy, policy_from_message
 
@@ -64,6 +64,18 @@ def test_each_select_has_its_own() -> None:
     assert inner.privacy == Privacy(Fraction(1))
 
 
+def test_the_clause_of_the_first_part_of_a_set_operation() -> None:
+    first = "SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS (epsilon = 1) count(*) FROM t"
+    for text in (f"{first} EXCEPT SELECT 1", f"WITH w AS (SELECT 1) {first} UNION ALL SELECT 2 UNION SELECT 3"):
+        query = parse(text)
+        while isinstance(query, SetOperation):
+            assert isinstance(query.right, Select)
+            assert query.right.privacy is None
+            query = query.left
+        assert isinstance(query, Select)
+        assert query.privacy == Privacy(Fraction(1))
+
+
 def options(text: str) -> str:
     return f"SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS ({text}) count(*) FROM t"
 
@@ -75,6 +87,7 @@ def options(text: str) -> str:
     (options("epsilon = $e"), "not a number", "$"),
     (options("epsilon = 0"), "cannot be 0", "0)"),
     (options("epsilon = -1"), "cannot be -1", "-1"),
+    (options("epsilon = 9e-10"), "at least 1e-09", "9e-10"),
     (options("epsilon = 1e9"), "cannot be 1e9", "1e9"),
     (options("epsilon = 1e999"), "not a number", "1e999"),
     (options("delta = 1"), "cannot be 1", "1)"),
@@ -117,6 +130,7 @@ def test_dp_is_exact_and_travels() -> None:
     assert question_from_message(question_to_message(question)) == question
     wrongs: tuple[dict[str, Any], ...] = (
                   {"epsilon": float("nan")}, {"epsilon": float("inf")}, {"epsilon": 0}, {"epsilon": -1}, {"epsilon": True},
+                  {"epsilon": 9e-10},
                   {"epsilon": 1, "delta": 2}, {"epsilon": 1, "groups": 0}, {"epsilon": 1, "noise": "loud"})  # fmt: skip
     for wrong in wrongs:
         with pytest.raises(ParameterError):

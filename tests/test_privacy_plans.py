@@ -9,12 +9,14 @@ from fractions import Fraction
 import pytest
 
 import sdh
+from sdh.accounting import delta_of
 from sdh.catalog import Catalog, Facts, Party, TableFacts, padded
 from sdh.errors import FloorUnsupported, NotGranted, SdhError, Unsupported
 from sdh.planners.logical import Aggregate, Cut, Filter, Node, Noised, nodes
-from sdh.planners.mechanisms import OWNER
+from sdh.planners.mechanisms import OWNER, joint_slack
 from sdh.planners.optimize import optimize
 from sdh.planners.physical import TopK
+from sdh.planners.placed import Top
 from sdh.planners.plan import Fragment, Plan, Question, bound, finish, place
 from sdh.planners.privatise import privatise
 from sdh.policy import Policy
@@ -71,7 +73,8 @@ REFUSED = [
     (f"{DP} min(v.qty) {JOIN}", "MIN .* single unit's value"),
     (f"{DP} max(v.qty) {JOIN}", "MAX .* single unit's value"),
     (f"{DP} median(v.qty) {JOIN}", "MEDIAN .* single unit's value"),
-    (f"{DP} stddev_pop(v.qty) {JOIN}", "STDDEV_POP .* is not supported"),
+    (f"{DP} stddev_pop(v.qty) {JOIN}", "STDDEV_POP .* needs a bound"),
+    (f"{DP} skewness(v.qty) {JOIN}", "SKEWNESS .* is not supported"),
     (f"{DP} sum(v.qty) {JOIN}", "SUM .* needs a bound"),
     (f"{DP} avg(v.qty) {JOIN}", "AVG .* needs a bound"),
     (f"{DP} sum(DISTINCT v.qty) {JOIN}", "DISTINCT values is not supported"),
@@ -105,6 +108,14 @@ REFUSED = [
     (f"{DP} count(*) FROM (SELECT qty FROM south.visits) v", "drops the column"),
     (f"{DP} count(*) FROM (SELECT pid + 1 AS pid FROM south.visits) v", "drops the column"),
     (f"{DP} count(*) FROM (SELECT id FROM north.patients UNION ALL SELECT code FROM items) v", "private rows with public"),
+    (f"{DP} count(*) FROM (SELECT code FROM items INTERSECT SELECT pid FROM south.visits) v", "EXCEPT of private .* with public"),
+    (f"{DP} count(*) FROM (SELECT pid FROM south.visits EXCEPT SELECT code FROM items) v", "EXCEPT of private .* with public"),
+    (f"{DP} count(*) FROM (SELECT id, age FROM north.patients EXCEPT SELECT qty, pid FROM south.visits) v", "different columns"),
+    (f"{DP} count(*) FROM (SELECT age FROM north.patients INTERSECT SELECT qty FROM south.visits) v", "different columns"),
+    (f"WITH w AS ({DP} v.item, count(*) AS n {JOIN} GROUP BY 1) SELECT n FROM w EXCEPT SELECT n + 1 FROM w", "read twice"),
+    (f"WITH w AS ({DP} v.item, count(*) AS n {JOIN} GROUP BY 1), x AS (SELECT n FROM w), y AS (SELECT n FROM w WHERE n > 3) "
+     "SELECT x.n FROM x JOIN y ON x.n = y.n", "read twice"),
+    (f"{DP} count(*) AS n FROM south.visits UNION SELECT id FROM north.patients", "exactly beside"),
     (f"{DP} count(*) FROM items", "nobody to protect"),
     (f"{DP} count(*) FROM ({DP} v.item, count(*) AS n FROM south.visits v GROUP BY v.item) w", "inside another"),
     (f"WITH w AS ({DP} count(*) AS n FROM south.visits) SELECT a.n + b.n FROM w a, w b", "read twice"),
@@ -259,6 +270,7 @@ def scales(text: str, known: Catalog = BOTH) -> list[Fraction]:
     ("v.item, count(*), count(v.qty)", [2 * 3 * 2, 2 * 3 * 2]),             # half of epsilon each
     ("v.item, avg(v.qty, contribution_bounds_per_row => (0, 9))", [2 * 3 * 9 * 2, 2 * 3 * 2]),
     ("v.item, var_pop(v.qty, contribution_bounds_per_row => (0, 10))", [6 * 10 * 3, 6 * 100 * 3, 6 * 3]),
+    ("v.item, stddev(v.qty, contribution_bounds_per_row => (0, 10))", [6 * 10 * 3, 6 * 100 * 3, 6 * 3]),
     ("v.kind, count(*)", [2 * 3 * 2, 2 * 2]),                               # half of epsilon selects groups
 ])  # fmt: skip
 def test_scales(select: str, wanted: list[int]) -> None:
@@ -269,15 +281,42 @@ def test_a_unit_of_one_row_needs_less_noise() -> None:
     assert scales(f"{DP} p.city, count(*), sum(p.age) FROM north.patients p GROUP BY p.city") == [2, 220]
 
 
+def sums(many: int) -> str:
+    """Each bounded by a hundred more than the one before."""
+    return ", ".join(f"sum(v.qty, contribution_bounds_per_group => (0, {100 * i}))" for i in range(1, many + 1))
+
+
 def test_many_answers_take_gaussian_noise() -> None:
-    sums = ", ".join(f"sum(v.qty, contribution_bounds_per_group => (0, {i}))" for i in range(1, 11))
-    asked = f"{DP.replace('1,', '1, delta = 1e-6, noise = JOINT,', 1)} v.item, {sums} {JOIN} GROUP BY v.item"
-    [jointly] = [one for one in rewritten(asked) if isinstance(one, Noised)]
-    assert {noise.mechanism.kind for noise in jointly.noises} == {"laplace"}   # no other is made jointly
-    [noised] = [one for one in rewritten(asked.replace("JOINT", "PARTIES")) if isinstance(one, Noised)]
-    assert {noise.mechanism.kind for noise in noised.noises} == {"gaussian"}
-    first, *_, last = (noise.mechanism.scale for noise in noised.noises)
-    assert 0.99 < last / first / 100 < 1.01
+    for way in ("JOINT", "PARTIES", "DEALER"):
+        asked = f"{DP.replace('1,', f'1, delta = 1e-6, noise = {way},', 1)} v.item, {sums(10)} {JOIN} GROUP BY v.item"
+        [noised] = [one for one in rewritten(asked) if isinstance(one, Noised)]
+        assert {(noise.mechanism.kind, noise.mechanism.way) for noise in noised.noises} == {("gaussian", way.lower())}
+        first, *_, last = (noise.mechanism.scale for noise in noised.noises)
+        assert 0.99 < last / first / 100 < 1.01
+    told = plan(asked.replace("DEALER", "JOINT")).explain()
+    assert "variance x 1.00; its law is met but for 2^-60 in total variation (delta has room for it)" in told
+
+
+@pytest.mark.parametrize(("groups", "delta", "least"), [(1, "1e-6", 9), (2, "1e-6", 5), (4, "1e-6", 3),
+                                                        (1, "1e-8", 13)])
+def test_gaussian_noise_is_taken_where_it_is_narrower(groups: int, delta: str, least: int) -> None:
+    """From so many sums on. Of k sums of n groups Laplace's interval grows with k n, the Gaussian one with sqrt(k n)."""
+    head = DP.replace("1,", f"1, delta = {delta},", 1).replace("groups_contributed = 2", f"groups_contributed = {groups}")
+    for many in range(max(least - 1, 1), least + 1):
+        [noised] = [one for one in rewritten(f"{head} v.item, {sums(many)} {JOIN} GROUP BY v.item") if isinstance(one, Noised)]
+        assert {noise.mechanism.kind for noise in noised.noises} == {"gaussian" if many >= least else "laplace"}
+
+
+@pytest.mark.parametrize("key", ["item", "kind"])
+def test_gaussian_noise_stays_in_its_delta(key: str) -> None:
+    """All of it: zCDP's, hidden groups', and that of jointly made noise."""
+    charge = plan(f"{DP.replace('1,', '1, delta = 1e-6,', 1)} v.{key}, {sums(12)} {JOIN} GROUP BY v.{key}").charges[0]
+    assert charge.delta == 10**9
+    assert charge.slack >= joint_slack(Fraction(1)) > Fraction(1, 1 << 60)
+    own = Fraction(12, 13) if key == "kind" else Fraction(1)
+    rho = sum((Fraction(event.split()[1]) for event in charge.events if event.startswith("gaussian")), Fraction(0))
+    assert delta_of(rho, own) + charge.slack <= Fraction(1, 10**6)
+    assert charge.slack == joint_slack(Fraction(1)) + (Fraction(1, 2 * 10**6) if key == "kind" else 0)
 
 
 def test_hidden_groups_stay_by_their_units() -> None:
@@ -320,6 +359,16 @@ def _parties(fragment: Fragment) -> set[str]:
     return {name.partition(".")[0] for name in fragment.tables}
 
 
+def test_roots_are_taken_of_noisy_numbers_alone() -> None:
+    """By the client; no operator knows how to on shares."""
+    top = plan(f"{DP} v.item, stddev(v.qty, contribution_bounds_per_row => (0, 9)) {JOIN} GROUP BY v.item").placed.top
+    assert isinstance(top, Top)
+    assert [step.place for step in top.steps] == [1]
+    known = catalog(replace(Policy.open(), facts="measured"), replace(Policy.open(), facts="measured"))
+    with pytest.raises(Unsupported, match="quotient or AVG"):
+        plan(f"SELECT sqrt(avg(p.age * v.qty)) {JOIN}", known)
+
+
 def test_each_owner_is_charged() -> None:
     north, south = plan(f"{DP} v.kind, count(*) {JOIN} GROUP BY v.kind").charges
     assert (north.party, south.party) == ("north", "south")
@@ -341,6 +390,24 @@ def test_the_charge_is_in_the_digest() -> None:
     text = f"{DP} count(*) {JOIN}"
     other = replace(PRIVACY, space="patients of the north")
     assert plan(text).digest != plan(text, catalog(replace(NORTH, privacy=other))).digest
+
+
+@pytest.mark.parametrize("source", [
+    "FROM north.patients p LEFT JOIN south.visits v ON p.id = v.pid",
+    "FROM north.patients p WHERE NOT EXISTS (SELECT 1 FROM south.visits v WHERE v.pid = p.id)",
+    "FROM (SELECT id FROM north.patients UNION ALL SELECT pid FROM south.visits) p",
+])  # fmt: skip
+def test_a_unit_that_leaves_one_owner_alone_may_drop_rows_and_not_change_them(source: str) -> None:
+    """Where owners' units are not of one space, one that leaves South is still at North: its row would change, by up to twice."""
+    asked = f"{DP} count(*) {source}"
+    apart = catalog(replace(NORTH, privacy=replace(PRIVACY, space="patients of the north")))
+    assert plan(asked).placed.blocks
+    with pytest.raises(Unsupported, match="not of one space"):
+        plan(asked, apart)
+    with pytest.raises(Unsupported, match="not of one space"):
+        plan(asked, catalog(replace(Policy.open(), unit=(("patients", "id"),))))
+    assert plan(f"{DP} count(*) {JOIN}", apart).placed.blocks
+    assert plan(f"{DP} count(*) FROM north.patients p WHERE EXISTS (SELECT 1 FROM south.visits v WHERE v.pid = p.id)", apart)
 
 
 def test_the_argument_is_the_clause() -> None:
@@ -367,6 +434,10 @@ def test_the_argument_is_the_clause() -> None:
     f"{DP} count(*) FROM north.patients p WHERE NOT EXISTS (SELECT 1 FROM south.visits v WHERE v.pid = p.id AND v.qty > 3)",
     f"{DP} count(*) FROM (SELECT pid, max(qty) AS q FROM south.visits GROUP BY pid) v WHERE v.q > 3",
     f"{DP} count(*) FROM (SELECT id AS u, age FROM north.patients UNION ALL SELECT pid, qty FROM south.visits) t",
+    f"{DP} count(*) FROM (SELECT id AS u, age FROM north.patients INTERSECT SELECT pid, qty FROM south.visits) t",
+    f"{DP} count(*) FROM (SELECT pid, qty FROM south.visits EXCEPT SELECT id, age FROM north.patients) t",
+    f"WITH w AS (SELECT p.id, v.item {JOIN}) {DP} count(*) FROM w a JOIN w b ON a.id = b.id",
+    f"SELECT n FROM ({DP} count(*) AS n FROM south.visits) EXCEPT SELECT code FROM items",
     f"{DP} count(*) FROM north.patients p WHERE p.age > (SELECT sum(v.qty) FROM south.visits v WHERE v.pid = p.id)",
     f"{DP} count(*) FROM south.visits v WHERE TRY_CAST(v.kind AS INTEGER) > 3",
     f"{DP} i.label, count(*), sum(v.qty, contribution_bounds_per_group => (0, 9)) FROM south.visits v JOIN items i "
@@ -395,4 +466,6 @@ def test_where_rows_stand_does_not_show() -> None:
     assert isinstance(root.input, TopK)
     assert [key.descending for key in root.input.keys] == [True, False, False]
     alone = plan(f"{DP} v.kind, count(*) AS n FROM south.visits v GROUP BY v.kind").placed.fragments[0].sql
-    assert re.search(r"FROM noised ORDER BY c\d+\)", alone)
+    assert re.search(r"FROM noised ORDER BY c\d+, c\d+, c\d+\)", alone)
+    unnamed = plan(f"SELECT n FROM ({DP} v.kind, count(*) AS n FROM south.visits v GROUP BY v.kind)").placed.fragments[0].sql
+    assert re.search(r"FROM noised ORDER BY c\d+, c\d+\)", unnamed), "by the noisy numbers where no key is read"

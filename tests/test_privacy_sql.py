@@ -35,6 +35,7 @@ def tables() -> tuple[pa.Table, pa.Table]:
         "item": pa.array([draw.randint(1, 3) for _ in range(100)], pa.int32()),
         "qty": pa.array([draw.choice([None, draw.randint(-5, 20)]) for _ in range(100)], pa.int32()),
         "kind": [draw.choice(["a", "b", "c", None]) for _ in range(100)],
+        "wide": pa.array([draw.choice([None, 3, -2, 2**63 - 1, -(2**63)]) for _ in range(100)], pa.int64()),
     }
     types = [("id", pa.int32()), ("age", pa.int32()), ("city", pa.string())]
     schema = pa.schema([pa.field(name, type_, nullable=name != "id") for name, type_ in types])
@@ -99,13 +100,69 @@ def test_bounds_bite(hub: sdh.Hub, value: str) -> None:
     assert found[3][1:] == (0, 0)
 
 
+def test_conditions_of_the_other_owner(hub: sdh.Hub) -> None:
+    """A unit's number is bounded before its other owner says whether it counts; a case of 0 is bounded as rows of 0 are."""
+    found = asked(hub, "v.item, count(*, contribution_bounds_per_group => (0, 3)) FILTER (WHERE p.age > 40 AND v.qty > 0) AS n, "
+                  "sum(CASE WHEN p.age > 30 THEN v.qty ELSE 0 END, contribution_bounds_per_group => (-4, 30)) AS s, "
+                  "sum(CASE WHEN p.age > 30 THEN v.qty ELSE 0 END, contribution_bounds_per_group => (5, 30)) AS t")
+    wanted = exact("SELECT item, sum(least(n, 3)) FILTER (WHERE age > 40), sum(least(greatest(s, -4), 30)) FILTER (WHERE "
+                   "old AND s IS NOT NULL), sum(CASE WHEN NOT old THEN 5 WHEN s IS NULL THEN 0 ELSE least(greatest(s, 5), 30) "
+                   "END) FROM (SELECT *, coalesce(age > 30, FALSE) AS old FROM patients), (SELECT pid, item, "
+                   "count(*) FILTER (WHERE qty > 0) AS n, sum(qty) AS s FROM visits GROUP BY ALL) "
+                   "WHERE id = pid GROUP BY item ORDER BY item")  # fmt: skip
+    assert found == [*wanted, (4, 0, 0, 0)]
+
+
+def test_a_column_wider_than_shares(hub: sdh.Hub) -> None:
+    """Its owner clamps what a unit adds; only that has to fit."""
+    found = asked(hub, "v.item, sum(v.wide, contribution_bounds_per_group => (-5, 7)) AS s, "
+                  "sum(v.wide, contribution_bounds_per_row => (1, 3)) FILTER (WHERE p.age > 30) AS t")  # fmt: skip
+    wanted = exact("SELECT item, sum(s), coalesce(sum(t) FILTER (WHERE age > 30), 0) FROM patients, (SELECT pid, item, "
+                   "least(greatest(sum(wide), -5), 7) AS s, sum(least(greatest(wide, 1), 3)) AS t FROM visits WHERE wide IS "
+                   "NOT NULL GROUP BY pid, item) WHERE id = pid GROUP BY item ORDER BY item")  # fmt: skip
+    assert found == [*wanted, (4, 0, 0)]
+
+
+def test_spreads(hub: sdh.Hub) -> None:
+    """A deviation is the root of what is released."""
+    bounds = "contribution_bounds_per_row => (-5, 20)"
+    found = asked(hub, f"v.item, stddev_samp(v.qty, {bounds}) AS s, var_samp(v.qty, {bounds}) AS v")
+    wanted = exact(f"SELECT item, stddev_samp(qty), var_samp(qty) FROM {JOIN.format(south='')} GROUP BY item ORDER BY item")
+    assert [row[0] for row in found] == [1, 2, 3, 4]
+    for (_, s, v), (_, deviation, variance) in zip(found, wanted, strict=False):
+        assert (s, v) == (pytest.approx(deviation, rel=0.02), pytest.approx(variance, rel=0.04))
+    assert found[3][1:] == (pytest.approx(0, abs=10), pytest.approx(0, abs=100)), "nobody: the noise of sums of squares alone"
+
+
 def test_one_owner_alone(hub: sdh.Hub) -> None:
     dp = sdh.DP(10**6, rows=50)
-    text = "SELECT count(*) AS n, var_pop(qty, contribution_bounds_per_row => (-5, 20)) AS v, count(DISTINCT pid) AS units "
+    text = "SELECT count(*) AS n, stddev_pop(qty, contribution_bounds_per_row => (-5, 20)) AS s, count(DISTINCT pid) AS units "
     [(n, spread, units)] = hub.sql(f"{text} FROM south.visits", privacy=dp).fetchall()
-    [wanted] = exact("SELECT count(*), var_pop(qty), count(DISTINCT pid) FROM visits WHERE pid IS NOT NULL")
+    [wanted] = exact("SELECT count(*), stddev_pop(qty), count(DISTINCT pid) FROM visits WHERE pid IS NOT NULL")
     assert (n, units) == (wanted[0], wanted[2])
     assert spread == pytest.approx(wanted[1], rel=0.02)
+
+
+@pytest.mark.parametrize("operation", ["UNION", "UNION ALL", "INTERSECT", "EXCEPT"])
+def test_set_operations(hub: sdh.Hub, operation: str) -> None:
+    """Of two owners' rows, whose units stand in one column."""
+    text = ("SELECT x, count(*) AS n, count(DISTINCT u) AS units FROM (SELECT id AS u, age > 50 AS x FROM {}patients "
+            f"{operation} SELECT pid, qty > 8 FROM {{}}visits) WHERE u IS NOT NULL GROUP BY x ORDER BY x")
+    found = hub.sql(text.format("north.", "south."), privacy=sdh.DP(10**6, rows=50, groups=3)).fetchall()
+    assert found == exact(text.format("", ""))
+
+
+@pytest.mark.parametrize("source", ["north.patients p", "north.patients p JOIN (SELECT pid, max(qty) AS q FROM south.visits "
+                                    "GROUP BY pid) v ON p.id = v.pid AND v.q > -100"])  # fmt: skip
+def test_a_sum_of_nothing_is_as_noisy_as_any(hub: sdh.Hub, source: str) -> None:
+    """NULL would say, without noise, that no row of a group met the filter."""
+    clause = "SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS(epsilon = 1000000, delta = 1e-3)"
+    odd = "contribution_bounds_per_row => (0, 99)) FILTER (WHERE p.age % 2 = 1)"
+    text = f"{clause} p.age % 2 AS k, sum(p.age, {odd} AS s, var_pop(p.age, {odd} AS v FROM {source} GROUP BY 1"
+    found = hub.sql(text).fetchall()
+    assert len(found) >= 2
+    assert all(None not in row[1:] for row in found)
+    assert [row[1:] for row in found if row[0] == 0] == [(0, 0)]
 
 
 def test_explaining_costs_nothing_and_exact_questions_are_refused(hub: sdh.Hub) -> None:

@@ -148,14 +148,14 @@ def test_a_trace_imports_nothing_slow() -> None:
     """torch's own meta functions would import sympy (seconds)."""
     import subprocess
     script = ("import sys, tests.protocol_programs as p, tests.division_programs as d\n"
-              "from sdh.executors import crypten_seam, runtime\n"
+              "from sdh.executors import crypten_seam, tracing\n"
               "def program(session):\n"
               "    with crypten_seam.installed(session):\n"
               "        p.products(session, 65); p.logic(session, 65); p.moves(session, 5, 9)\n"
               "        p.joins(session, 9, 9, 2); p.extremes(session, 9, 64, True, True)\n"
               "        d.divisions(session, 3, 20, 10, [True, True]); d.public_divisions(session, 3, 20, [7, 8], True)\n"
               "        d.significands(session, 3, 20, 10, [True, True])\n"
-              "runtime.trace(program, ['a', 'b'])\n"
+              "tracing.trace(program, ['a', 'b'])\n"
               "assert 'sympy' not in sys.modules\n")
     subprocess.run([sys.executable, "-c", script], check=True)
 

@@ -106,7 +106,32 @@ def test_what_is_refused(hub: sdh.Hub, condition: str) -> None:
         hub.sql(f"SELECT y.g, sum(y.n * x.i) {JOIN} GROUP BY y.g HAVING {condition}")
 
 
-def test_a_released_product_with_a_quotient_is_refused(hub: sdh.Hub) -> None:
-    """DuckDB rounds it once more than shares would."""
-    with pytest.raises(sdh.Unsupported, match="Arithmetic with a quotient or AVG"):
-        hub.sql(f"SELECT 0.2 * avg(x.q * y.n) {JOIN}")
+@pytest.mark.parametrize("query", [
+    f"SELECT y.g, round(avg(x.q), 2) AS mean, 0.2 * avg(x.q) AS fifth, count(*) {JOIN} GROUP BY y.g ORDER BY mean DESC, y.g",
+    f"SELECT y.g, -round(100 * (sum(x.q) / sum(y.n)) - 7, 1), avg(x.q)::DECIMAL(10,3) {JOIN} GROUP BY y.g ORDER BY y.g",
+    f"SELECT x.id, trunc(x.q / y.n)::BIGINT AS whole, abs(x.i / y.n) / 3 {JOIN} ORDER BY floor(x.i / y.n), x.id",
+    f"SELECT round(avg(x.q), 1) + 1, avg(x.i) / 0 {JOIN} WHERE y.n > 100"])
+def test_the_client_works_out_what_follows_a_quotient(hub: sdh.Hub, oracle: duckdb.DuckDBPyConnection, query: str) -> None:
+    result = hub.sql(query)
+    assert not difference(result.arrow(), oracle.sql(query).to_arrow_table(), ordered=" ORDER BY " in query)
+    assert result.plan is not None and not result.plan.is_local
+
+
+def test_the_quotient_is_what_is_revealed(hub: sdh.Hub) -> None:
+    text = hub.explain(f"SELECT y.g, round(avg(x.q), 2) AS mean {JOIN} GROUP BY y.g")
+    assert "worked out at the client: mean = round(its quotient, 2)" in text
+    assert "the rows of the result (g, the quotient in mean) -> analyst (result)" in text
+
+
+def test_the_clients_own_step_fails_as_duckdbs(hub: sdh.Hub) -> None:
+    with pytest.raises(sdh.DataError, match="out of range for the destination type INT8"):
+        hub.sql(f"SELECT (1000 * avg(x.q))::TINYINT {JOIN} WHERE y.n > 0")
+
+
+@pytest.mark.parametrize("query", [
+    f"SELECT avg(x.q) - avg(y.n) {JOIN} WHERE x.i > y.k", f"SELECT y.g, avg(x.q) * sum(y.n) {JOIN} GROUP BY y.g",
+    f"SELECT y.g {JOIN} GROUP BY y.g ORDER BY round(avg(x.q), 2), y.g LIMIT 2",
+    f"SELECT sqrt(avg(x.q)) {JOIN} WHERE x.i > y.k"])
+def test_what_several_quotients_or_a_choice_rest_on_is_refused(hub: sdh.Hub, query: str) -> None:
+    with pytest.raises(sdh.Unsupported, match="quotient"):
+        hub.sql(query)

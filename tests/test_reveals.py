@@ -12,7 +12,7 @@ import pytest
 
 from sdh.audit import Reveal, reasons
 from sdh.errors import InternalError
-from sdh.executors import runtime, secure
+from sdh.executors import runtime, secure, tracing
 from sdh.executors.reveal import reveal
 from sdh.executors.shapes import ShapesOnly
 from sdh.planners.plan import Plan
@@ -26,7 +26,7 @@ FAILING = "failing"
 
 def revealed(plan: Plan) -> list[Reveal]:
     """What a trace of the run passes to `reveal`."""
-    session = runtime.TraceSession(plan.placed.parties)
+    session = tracing.TraceSession(plan.placed.parties)
     with ShapesOnly():
         secure.run(plan, session, None)
     return session.revealed

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sdh.catalog import Catalog, padded
-from sdh.connectors.wire import new_identity, session_seed
+from sdh.connectors.wire import new_identity
 from sdh.errors import ParameterError, ProtocolError, StaleFact
 from sdh.order import announced, legal_slots, question_digest, question_from_message, question_to_message
 from sdh.planners.plan import Fragment, Question
@@ -82,13 +82,6 @@ def test_no_two_envelopes_are_alike() -> None:
     client = new_identity("analyst")
     one, two = (seal(b"5", "bank", client.public, bytes(32)) for _ in range(2))
     assert all(a != b for a, b in zip(one, two, strict=True))
-
-
-def test_the_dealer_derives_the_seed_that_parties_derive() -> None:
-    from sdh.executors.runtime import seed
-
-    secret, digest = secrets.token_bytes(32), secrets.token_bytes(32)
-    assert session_seed(secret, digest) == seed(secret, digest)
 
 
 @pytest.mark.parametrize(("rows", "slots", "count", "expected"), [

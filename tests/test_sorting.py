@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sdh.errors import InternalError, WidthError
-from sdh.executors import compaction, runtime, samplesort, sorting
+from sdh.executors import compaction, runtime, samplesort, sorting, tracing
 from sdh.planners.comparing import LOCAL, Network
 from sdh.planners.sorting import Cut, Stage, cuts, most_pairs, radix_is_sooner, stages
 from tests.parties import Pool
@@ -208,7 +208,7 @@ def _sort(session: runtime.Session, limbs: Sequence[tuple[int, int]], descending
     (lambda session: sorting.radix_sort(session, [session.share_bits(0, None, rows) for rows in (8, 9)], []), InternalError)])
 def test_wrong_uses_are_refused(wrong: Callable[[runtime.Session], Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        runtime.trace(wrong, ["a", "b"])
+        tracing.trace(wrong, ["a", "b"])
 
 
 def test_destinations_that_are_no_permutation_are_refused() -> None:

@@ -272,6 +272,16 @@ def test_links_in_tls_carry_frames_both_ways_at_once(own: dict[str, Credential])
         link.close()
 
 
+@pytest.mark.parametrize("payload", [b"[1]", b"null", b"{", b"\xff", b"[" * 100_000])
+def test_a_message_that_is_no_object_is_refused(own: dict[str, Credential], payload: bytes) -> None:
+    left, right = tls_links(own)
+    left.send("control", payload)
+    with pytest.raises(ProtocolError, match="shop sent a message that cannot be read"):
+        right.receive_message()
+    left.close()
+    right.close()
+
+
 def test_sending_in_tls_waits_for_nobody(own: dict[str, Credential]) -> None:
     """Both send more than any socket buffer holds before either receives; then one end is closed."""
     left, right = tls_links(own)
@@ -751,7 +761,7 @@ def test_what_was_sent_before_the_end_arrives(slow: tuple[Link, Link]) -> None:
 
 def openings(session: Session, count: int) -> float:
     """Seconds of so many rounds."""
-    from sdh.executors.runtime import Masked
+    from sdh.executors.messages import Masked
 
     began = time.monotonic()
     for _ in range(count):

@@ -8,7 +8,8 @@ import torch
 
 from sdh.executors.bits import Bits
 from sdh.executors.compare import compare_chunk, less_rows
-from sdh.executors.runtime import Job, Session
+from sdh.executors.jobs import Job
+from sdh.executors.runtime import Session
 from sdh.executors.shares import raw
 from sdh.planners.comparing import Compared, Network, Tree, compared, sign, zero
 from tests.protocol_programs import LOW, same, share, signed_range, values

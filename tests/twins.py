@@ -165,7 +165,10 @@ QUERIES |= {
 QUERIES |= {
     "numbers": "SELECT z.n % nullif(y.k, 0), (z.n + y.n) // 7, coalesce(z.k, y.k, 0), greatest(z.n, y.n), least(z.money, y.n), "
                "nullif(z.n, y.n), abs(z.n - y.n), -y.k + z.k, z.k IS NOT DISTINCT FROM y.k, z.n NOT IN (y.n, 3), "
-               f"z.d BETWEEN y.d AND DATE '1995-02-01', CAST(z.n - y.n AS DECIMAL(12,2)) {BOTH}",
+               "z.d BETWEEN y.d AND DATE '1995-02-01', CAST(z.n - y.n AS DECIMAL(12,2)), "
+               "round(z.money - y.n, 1), floor(z.money + y.n), ceil(z.money + y.n), "
+               "trunc(z.money - y.n), CAST(z.money - y.n AS INTEGER), TRY_CAST(z.n + y.n AS TINYINT), "
+               f"coalesce(z.n / nullif(y.k, 0), 0) {BOTH}",
     "texts": "SELECT CASE WHEN z.s < y.s THEN z.s ELSE y.s END, coalesce(z.s, y.s), z.s = y.s, z.s >= y.s, z.s <> y.s, "
              "z.s BETWEEN 'a' AND y.s, z.s IN (y.s, 'x'), z.s IS DISTINCT FROM y.s, x.s IS NULL, x.s || '!', x.n + 1, NOT x.b, "
              "z.s > y.s, x.n IS NULL "
@@ -201,7 +204,9 @@ QUERIES |= {
     + f"y.b, avg(y.n + z.n, contribution_bounds_per_row => (0, 50)) AS a {VISITS} GROUP BY y.b",
     "values of a unit cut": PRIVATE.format(unit="z.id", noise="DEALER", groups=PUBLIC)
     + f"count(DISTINCT y.s) AS n {VISITS} AND y.n >= z.n",
-    "noise of nine": PRIVATE.format(unit="z.id", noise="DEALER", groups=PUBLIC)
+    "Gaussian noise of six": PRIVATE.format(unit="z.id", noise="JOINT", groups=PUBLIC).replace("= 30", "= 1", 1)
+    + ", ".join(f"sum(y.n, contribution_bounds_per_group => (0, {most}))" for most in (1, 1, 2, 3, 4, 5)) + f" {BOTH}",
+    "noise of nine": PRIVATE.format(unit="z.id", noise="DEALER", groups=PUBLIC).replace("= 30", "= 1", 1)
     + ", ".join(f"count(*) FILTER (WHERE y.n > {least}) AS n{least}" for least in range(9)) + f" {BOTH}",
 }
 """Differential privacy: each way of noise, hidden and public groups, contributions cut on shares, Gaussian noise."""

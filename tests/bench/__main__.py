@@ -4,9 +4,10 @@ N: 4194304, 2^22 or 1e8. Parties and dealer share this machine. The clock runs f
 the result's shares: before the dealer hears of anything, until the last party is done. Starting processes, imports and
 the plan's trace lie before it, the check of the answer after it.
 
-`tpch`: the 22 queries over owners, with a --scale in place of N. `private`: one of them with noise and without. `start`: from
-sdh.connect() to the first and second answer. `suite`: all operations, which `make bench` runs; `linear`: comparisons,
-arithmetic and casesum from 10^5 rows to N; both append lines to a file, which `table` and `plot` show.
+`tpch`: the 22 queries over owners, with a --scale in place of N. `private`: one of them with noise and without. `planning`:
+the planner alone. `start`: from sdh.connect() to the first and second answer. `suite`: all operations, which `make bench`
+runs; `linear`: comparisons, arithmetic and casesum from 10^5 rows to N; both append lines to a file, which `table` and `plot`
+show.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from time import perf_counter
 
 from sdh.connectors.emulated import parse_network
 from sdh.errors import DeviceMissing
-from tests.bench import peer, private, reporting, tpch
+from tests.bench import peer, planning, private, reporting, tpch
 from tests.bench.measuring import LINEAR, OPERATIONS, Measured, measure
 
 SUITE = (
@@ -40,6 +41,8 @@ def main() -> int:
             return tpch.run(options)
         case "private":
             return private.run(options)
+        case "planning":
+            return planning.run(options)
         case "start":
             _show(start(), options.json)
         case "suite":
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             one.set_defaults(step=0)
     tpch.add_arguments(commands.add_parser("tpch", help="the 22 TPC-H queries over owners"))
     private.add_arguments(commands.add_parser("private", help="TPC-H's Q12 with differential privacy and without"))
+    planning.add_arguments(commands.add_parser("planning", help="seconds to plan TPC-H's queries and others"))
     commands.add_parser("start", help="seconds to a hub's first and second answer").add_argument("--json", action="store_true")
     suite = commands.add_parser("suite", help="all operations, a table")
     linear = commands.add_parser("linear", help="comparisons, arithmetic and casesum, 10^5 rows to N, a table")

@@ -18,7 +18,8 @@ from sdh.executors.arithmetic import multiply
 from sdh.executors.bits import Bits
 from sdh.executors.compare import is_zero, less, less_rows
 from sdh.executors.divide import divide
-from sdh.executors.runtime import Masked, Session
+from sdh.executors.messages import Masked
+from sdh.executors.runtime import Session
 from sdh.executors.shares import Shared, raw
 from tests.bench import columns
 from tests.bench.columns import SLICE, Column, sizes
