@@ -34,6 +34,7 @@ from sdh.planners.expressions import Ref
 from sdh.planners.facts import known
 from sdh.planners.grants import floors
 from sdh.planners.logical import Aggregate, Limit, Node, Noise, Noised, Private, Project, Reused, Scan, fields, nodes
+from sdh.planners.noise_failures import refuse_failures_after_noise
 from sdh.planners.optimize import optimize, rules_of
 from sdh.planners.oracle import oracle
 from sdh.planners.order_wholly import order_wholly
@@ -233,6 +234,8 @@ def _privatised(node: Node, question: Question, catalog: Catalog) -> tuple[Node,
 def _started(question: Question, catalog: Catalog, schema: Schema, blocks: tuple[Block, ...], top: Top | Local) -> Placed:
     leaves = (top,) if isinstance(top, Local) else leaves_of(top)
     names = tuple(name for name in catalog.names if any(leaf.party == name for leaf in leaves))
+    for leaf in () if isinstance(top, Local) or not blocks else leaves:
+        refuse_failures_after_noise(leaf.node)
     rows = _hiding(catalog) if blocks else catalog
     fragments = tuple(_fragment(i, leaf, names, rows) for i, leaf in enumerate(leaves))
     return Placed(question, catalog, schema, names, fragments, top, leaves, (), blocks)

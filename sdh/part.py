@@ -31,7 +31,6 @@ from sdh.errors import PlanMismatch
 from sdh.order import UNSHARED, Order, agreed_slots, announced, question_digest
 from sdh.parsers.parse import STACK_BYTES
 from sdh.planners import memory
-from sdh.planners.noise_failures import refuse_failures_after_noise
 from sdh.planners.plan import Placed, Plan, finish, place
 from sdh.serving import Door, Start, dial, unused_memory
 from sdh.session import (
@@ -165,9 +164,6 @@ class Part:
             raise PlanMismatch(f"{self.name}'s plan has other parties than the hub says.", advice=UNSHARED)
         if order.dealer is None and placed.blocks:
             return self._private(order, placed)
-        for fragment, leaf in zip(placed.fragments, placed.leaves, strict=True):
-            if fragment.noises:
-                refuse_failures_after_noise(leaf.node)
         tables = self._fragments(placed, order.question.timezone)
         slots = {fragment.number: announced(fragment, tables[fragment.number].num_rows)
                  for fragment in placed.fragments if fragment.number in tables}

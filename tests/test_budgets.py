@@ -175,7 +175,7 @@ def test_that_a_noisy_answer_failed_is_told_at_its_price(tmp_path: Path) -> None
             hub.sql(f"SELECT {FAILING} FROM ({of_one} south.bills)")
         assert charged(tmp_path, "south") == 3
         with pytest.raises(errors.Unsupported, match="shows no errors of its answer"):
-            hub.sql(f"SELECT a.x, b.n FROM (SELECT {FAILING} FROM ({of_one} south.bills)) a, ({of_one} north.patients) b")
+            hub.explain(f"SELECT a.x, b.n FROM (SELECT {FAILING} FROM ({of_one} south.bills)) a, ({of_one} north.patients) b")
         both = f"SELECT a.n AS x, b.n FROM ({of_one} south.bills WHERE id > 0) a, ({of_one} north.patients) b"
         with pytest.raises(errors.BudgetSpent):
             hub.sql(both)
