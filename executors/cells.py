@@ -14,6 +14,7 @@ from sdh.executors.evaluate import evaluate, number
 from sdh.executors.runtime import Session
 from sdh.executors.scope import Scope
 from sdh.executors.values import Number, Relation, Truth, Value, false_of, joined, null_of
+from sdh.planners.columns import nullable
 from sdh.planners.expressions import Expression
 from sdh.planners.intervals import Range
 from sdh.planners.physical import Aggregate
@@ -49,7 +50,7 @@ def _choices(expression: Expression, scope: Scope) -> list[tuple[int | None, Bit
         found: list[tuple[int | None, Bits]] = [(0, false_of(value, session)), (1, value.true)]
     else:
         found = _equalities(number(expression, scope), range_of(expression, scope.columns), scope)
-    if expression.nullable:
+    if nullable(expression, scope.columns):
         null = null_of(value, session)
         found.append((None, scope.bit(False) if null is None else null))
     return found
@@ -70,8 +71,9 @@ def together(node: Aggregate, cells: list[Cell], parts: list[Relation], scope: S
     """The cells' rows one after the other, with the small-domain keys as columns."""
     session = scope.session
     for place, (new, e) in enumerate(node.domain_keys):
+        null = nullable(e, scope.columns)
         for cell, part in zip(cells, parts, strict=True):
-            part.columns[new.number] = _public(cell.keys[place], new.type.kind is Kind.BOOLEAN, e.nullable, part.slots, session)
+            part.columns[new.number] = _public(cell.keys[place], new.type.kind is Kind.BOOLEAN, null, part.slots, session)
     if len(parts) == 1:
         return parts[0]
     valid = bits.concat([part.valid for part in parts if part.valid is not None])
@@ -79,9 +81,9 @@ def together(node: Aggregate, cells: list[Cell], parts: list[Relation], scope: S
     return Relation(sum(part.slots for part in parts), valid, columns)
 
 
-def _public(value: int | None, boolean: bool, nullable: bool, rows: int, session: Session) -> Value:
-    null = bits.constant(session, rows, value is None) if nullable else None
+def _public(value: int | None, boolean: bool, has_null: bool, rows: int, session: Session) -> Value:
+    null = bits.constant(session, rows, value is None) if has_null else None
     if boolean:
-        return Truth(bits.constant(session, rows, value == 1), bits.constant(session, rows, value == 0))
+        return Truth(bits.constant(session, rows, value == 1), bits.constant(session, rows, value == 0) if has_null else None)
     own = (value or 0) if session.rank == 0 else 0
     return Number(torch.full((rows,), own, dtype=torch.int64, device=session.device), null)

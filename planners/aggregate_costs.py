@@ -92,7 +92,7 @@ def _cells(node: Aggregate, at: At, cells: int, *, valid: bool) -> Steps:
         found += number(e, at) if e.type.kind is not Kind.BOOLEAN else value(e, at)
         if e.type.kind is not Kind.BOOLEAN:
             found += zeros(at.rows, (max(size, 2).bit_length(),) * size, at.network)
-            found += and_(at.rows, size) if e.nullable else NONE
+            found += and_(at.rows, size) if nullable(e, at.columns) else NONE
     return found + total([and_(at.rows)] * (cells * (len(node.domain_keys) - (not valid)) if node.domain_keys else 0))
 
 

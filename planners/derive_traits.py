@@ -132,7 +132,7 @@ def _aggregate(input: Traits, node: Aggregate) -> Traits:
     columns = [replace(by_number[old.number], field=owner_key(new, old, by_number)) for new, old in node.owner_keys]
     for field, expression in node.domain_keys:
         domain = domain_of(expression, by_number)
-        slots *= domain.size + expression.nullable
+        slots *= domain.size + nullable(expression, by_number)
         columns.append(Shared(replace(field, nullable=nullable(expression, by_number)), domain.low, domain.high))
     columns += [call_shared(call, by_number, input.slots) for call in node.calls]
     key = frozenset(field.number for field, _ in (*node.owner_keys, *node.domain_keys))

@@ -30,6 +30,9 @@ class Suite:
 
 
 ONCE_WRONG = (
+    # a truth that may be NULL in its table and is not, of a small public domain, grouped by and then sorted by
+    "SELECT DISTINCT y.b IS NOT TRUE AS v0, y.big AS v1, x.s LIKE '%a%' AS v2 FROM bank.branches x JOIN shop.orders y "
+    "ON x.d + 1 = y.d ORDER BY v2, v1, v0 LIMIT 3",
     # a key that an owner tried to compute, grouped by on shares, then sorted by
     "SELECT CAST(x.money AS INTEGER) AS g, count(*) AS c FROM bank.north x LEFT JOIN pooled y ON x.d + 1 = y.d GROUP BY g "
     "ORDER BY g LIMIT 1 -- plan: 626",
