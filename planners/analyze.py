@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdh.planners.costs import Cost, Network, Spent, nanoseconds, operator_costs
 from sdh.planners.explain import explained
-from sdh.planners.physical import Input, NestedLoop, Node, Release
+from sdh.planners.physical import Input, Node, Release, operator_name
 from sdh.planners.units import duration, size
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def _name(node: Node | Release) -> str:
     match node:
         case Input(fragment, party):
             return f"fragment {fragment} at {party}"
-        case NestedLoop():
-            return "nested_loop"
         case _:
-            return type(node).__name__.lower()
+            return operator_name(node)
 
 
 def _predicted(cost: Cost, network: Network) -> Spent:

@@ -5,6 +5,9 @@ Its owner computes it in the clear, so that the width of x does not matter.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from sdh.planners.expressions import Apply, Case, Constant, Expression, Ref
 from sdh.planners.intervals import Columns, Range, type_range
 from sdh.schema import Type
@@ -21,7 +24,7 @@ def formed_range(e: Expression, columns: Columns) -> Range:
             return _chosen(function, [(formed_range(a, columns), a.nullable) for a in arguments])
         case Case(branches, default, type_):
             values = [value for _, value in branches] + ([] if default is None else [default])
-            return _union([formed_range(value, columns) for value in values]) if _alike(values, type_) else type_range(type_)
+            return reduce(or_, [formed_range(value, columns) for value in values]) if _alike(values, type_) else type_range(type_)
         case _:
             return type_range(e.type)
 
@@ -32,7 +35,7 @@ def _alike(values: tuple[Expression, ...] | list[Expression], type_: Type) -> bo
 
 def _chosen(function: str, found: list[tuple[Range, bool]]) -> Range:
     """The greatest is no less than what is surely there, the least no more; NULLs are passed over."""
-    whole, sure = _union([one for one, _ in found]), [one for one, absent in found if not absent]
+    whole, sure = reduce(or_, [one for one, _ in found]), [one for one, absent in found if not absent]
     match function:
         case "greatest":
             return Range(max([whole.low, *(one.low for one in sure)]), whole.high)
@@ -40,7 +43,3 @@ def _chosen(function: str, found: list[tuple[Range, bool]]) -> Range:
             return Range(whole.low, min([whole.high, *(one.high for one in sure)]))
         case _:
             return whole
-
-
-def _union(found: list[Range]) -> Range:
-    return Range(min(one.low for one in found), max(one.high for one in found))

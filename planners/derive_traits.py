@@ -170,7 +170,7 @@ def groups_bound(node: Aggregate) -> int:
     values = 1
     for _, old in node.owner_keys:
         column = below.ranges[old.number]
-        values *= (1 << 62 if old.type.kind is Kind.VARCHAR else column.range.size) + old.nullable
+        values *= (1 << 62 if old.type.kind is Kind.VARCHAR else column.range.size) + column.field.nullable
     return min(below.slots, values)
 
 

@@ -60,6 +60,7 @@ from sdh.planners.physical import (
     Unique,
     expressions,
     inputs,
+    operator_name,
 )
 from sdh.planners.protocol_costs import column_groups, passes
 from sdh.planners.quotients import is_quotient
@@ -345,7 +346,5 @@ def _name(node: Node) -> str:
     match node:
         case Input():
             return f"sharing fragment {node.fragment}"
-        case NestedLoop():
-            return "nested_loop"
         case _:
-            return type(node).__name__.lower()
+            return operator_name(node)

@@ -276,6 +276,11 @@ class Release(HashedOnce):
     """(output index, descending, nulls first)."""
 
 
+def operator_name(node: Node | Release) -> str:
+    """For people."""
+    return "nested_loop" if isinstance(node, NestedLoop) else type(node).__name__.lower()
+
+
 def inputs(node: Node) -> tuple[Node, ...]:
     match node:
         case Input():

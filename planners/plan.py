@@ -34,7 +34,6 @@ from sdh.planners.expressions import Ref
 from sdh.planners.facts import known
 from sdh.planners.grants import floors
 from sdh.planners.logical import Aggregate, Limit, Node, Noise, Noised, Private, Project, Reused, Scan, fields, nodes
-from sdh.planners.noise_failures import refuse_failures_after_noise
 from sdh.planners.optimize import optimize, rules_of
 from sdh.planners.oracle import oracle
 from sdh.planners.order_wholly import order_wholly
@@ -42,6 +41,7 @@ from sdh.planners.place import owners
 from sdh.planners.place import place as place_nodes
 from sdh.planners.placed import PUBLIC, Local, Top, highest_number, leaves_of
 from sdh.planners.private_blocks import blocks_of, check_blocks, with_privacy
+from sdh.planners.private_failures import refuse_failures_after_noise
 from sdh.planners.privatise import Block, privatise
 from sdh.planners.push_aggregates import push_aggregates
 from sdh.planners.push_expressions import push_expressions

@@ -22,6 +22,7 @@ from sdh.cli import app
 from sdh.planners.expressions import Ref
 from sdh.planners.physical import Concat, Node, Unique, inputs
 from sdh.store import Holdings
+from tests import data
 from tests.compare import difference
 from tests.test_costs import check as check_costs
 from tests.test_costs import planned
@@ -96,12 +97,7 @@ def started(rows: str) -> Iterator[sdh.Hub]:
 
 @pytest.fixture(scope="module")
 def plain() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    for party, owned in STORES.items():
-        connection.execute(f"CREATE SCHEMA {party}")
-        for name, table in owned.items():
-            connection.register("given", table)
-            connection.execute(f"CREATE TABLE {party}.{name} AS FROM given")
+    connection = data.plain(STORES)
     for name, table in (("code", CODE), ("more", MORE)):
         connection.register("given", table)
         connection.execute(f"CREATE TABLE {name} AS FROM given")

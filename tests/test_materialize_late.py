@@ -18,6 +18,7 @@ from sdh.planners.materialize_late import materialized_late
 from sdh.planners.memory import peak
 from sdh.planners.physical import Fetch, Input, Node, Release, inputs
 from tests.compare import difference
+from tests.data import plain
 from tests.fuzz import OTHERWISE
 from tests.programs import otherwise
 from tests.test_costs import planned
@@ -59,24 +60,13 @@ POLICIES = {"bank": "exact", "shop": "padded", "mill": "hidden"}
 """How each party announces row counts: all three ways."""
 
 
-def oracle() -> duckdb.DuckDBPyConnection:
-    """One plain DuckDB that has all tables."""
-    connection = duckdb.connect()
-    for party, tables in DATA.items():
-        connection.execute(f"CREATE SCHEMA {party}")
-        for name, rows in tables.items():
-            connection.register("rows_", rows)
-            connection.execute(f"CREATE TABLE {party}.{name} AS FROM rows_")
-    return connection
-
-
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Opened]:
     otherwise.install()
     with sdh.connect(client="analyst", programs=OTHERWISE) as hub:
         for party, tables in DATA.items():
             hub.attach(party, dict(tables), policy=sdh.Policy.open(rows=POLICIES[party]), keys={t: [("id",)] for t in tables})
-        yield hub, oracle()
+        yield hub, plain(DATA)
 
 
 BOTH = "FROM shop.orders o JOIN bank.accounts a ON a.id = o.account"

@@ -15,6 +15,7 @@ from sdh.planners.render import expression_sql
 from sdh.planners.spread_texts import compared
 from sdh.schema import BOOLEAN, VARCHAR
 from tests.compare import difference
+from tests.data import plain
 
 TEXTS = ["", "a", "ab", "abc", "ab%", "a_b", "a_", "%", "Zürich", "zür", "木木", "木", "👍🏽x", "ä", "a\0", "ß",
          "\\a%", None, None, "ab", "a%b!"]  # fmt: skip
@@ -75,14 +76,10 @@ QUERIES = {
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[tuple[sdh.Hub, duckdb.DuckDBPyConnection]]:
-    connection = duckdb.connect()
+    connection = plain(STORES)
     with sdh.connect(client="analyst") as hub:
         for party, owned in STORES.items():
             hub.attach(party, dict(owned), policy=sdh.Policy.open(rows="exact"), keys={"t": [("id",)]})
-            connection.execute(f"CREATE SCHEMA {party}")
-            for name, rows in owned.items():
-                connection.register("rows_", rows)
-                connection.execute(f"CREATE TABLE {party}.{name} AS FROM rows_")
         hub.federate("pooled", ["bank.t", "shop.t"])
         connection.execute("CREATE VIEW pooled AS FROM bank.t UNION ALL FROM shop.t")
         yield hub, connection
